@@ -1,0 +1,2 @@
+set(SNN_CUDA_BUILT "no")
+set(SNN_CUDA_ARCHS "")

@@ -1,0 +1,94 @@
+// Rows of tensor elements to rows of Real and back. Half types hold 16 bits; arithmetic is always float or double.
+#pragma once
+
+#include "core/math.h"
+
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
+namespace snn {
+
+struct BFloat16 {
+  uint16_t bits;
+};
+struct Half {
+  uint16_t bits;
+};
+
+template <class Scalar>
+struct RealOf {
+  using type = Scalar;
+};
+template <>
+struct RealOf<BFloat16> {
+  using type = float;
+};
+template <>
+struct RealOf<Half> {
+  using type = float;
+};
+
+SNN_HD float decode(BFloat16 x) { return from_bits<float>(int32_t(uint32_t(x.bits) << 16)); }
+
+// Round to nearest even; NaN stays NaN.
+SNN_HD BFloat16 encode(float x, BFloat16*) {
+  const uint32_t b = uint32_t(to_bits(x));
+  const uint32_t rounded = (b + 0x7fffu + ((b >> 16) & 1u)) >> 16;
+  return {uint16_t((b & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded)};
+}
+
+// Branch-free integer conversions: exact, and vector code without F16C.
+SNN_HD float decode(Half x) {
+  const uint32_t sign = uint32_t(x.bits & 0x8000u) << 16;
+  const uint32_t magnitude = x.bits & 0x7fffu;
+  // 2^112 moves the exponent of a half to its place in a float; it also normalises half's subnormals.
+  const float scaled = from_bits<float>(int32_t(magnitude << 13)) * 5.192296858534828e33f;
+  const uint32_t special = magnitude >= 0x7c00u ? 0x7f800000u : 0u;
+  return from_bits<float>(int32_t(uint32_t(to_bits(scaled)) | special | sign));
+}
+
+SNN_HD Half encode(float x, Half*) {
+  const uint32_t b = uint32_t(to_bits(x));
+  const uint32_t sign = (b >> 16) & 0x8000u;
+  const uint32_t magnitude = b & 0x7fffffffu;
+  const uint32_t odd = (magnitude >> 13) & 1u;
+  const uint32_t normal = (magnitude + 0xc8000fffu + odd) >> 13;  // re-biased by -112, rounded to nearest even
+  const float shifted = from_bits<float>(int32_t(magnitude)) + 0.5f;  // below 2^-14 this addition rounds for us
+  const uint32_t subnormal = uint32_t(to_bits(shifted)) - 0x3f000000u;
+  uint32_t h = magnitude < 0x38800000u ? subnormal : normal;
+  h = magnitude >= 0x477ff000u ? 0x7c00u : h;
+  h = magnitude > 0x7f800000u ? 0x7e00u : h;
+  return {uint16_t(sign | h)};
+}
+
+template <class Scalar>
+static void decode_row(const Scalar* from, float* to, int n) {
+  for (int i = 0; i < n; ++i) to[i] = decode(from[i]);
+}
+
+template <class Scalar>
+static void encode_row(const float* from, Scalar* to, int n) {
+  for (int i = 0; i < n; ++i) to[i] = encode(from[i], static_cast<Scalar*>(nullptr));
+}
+
+#if defined(__F16C__)
+// The two instructions GCC does not find by itself.
+template <>
+void decode_row<Half>(const Half* from, float* to, int n) {
+  int i = 0;
+  for (; i + 8 <= n; i += 8)
+    _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
+  for (; i < n; ++i) to[i] = decode(from[i]);
+}
+
+template <>
+void encode_row<Half>(const float* from, Half* to, int n) {
+  int i = 0;
+  for (; i + 8 <= n; i += 8)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), 0));
+  for (; i < n; ++i) to[i] = encode(from[i], static_cast<Half*>(nullptr));
+}
+#endif
+
+}  // namespace snn

@@ -1,0 +1,12 @@
+// What lets one source serve host and device.
+#pragma once
+
+#include <stdint.h>
+
+#if defined(__CUDACC__)
+#define SNN_HD __host__ __device__ __forceinline__
+#else
+#define SNN_HD inline __attribute__((always_inline))
+#endif
+
+#define SNN_RESTRICT __restrict__

@@ -1,0 +1,115 @@
+// exp, log and cos written without branches, so that a loop over lanes becomes vector code.
+//
+// libm's functions are calls, which no compiler vectorises without -ffast-math; and every instruction set must give
+// the same bits, which a vector libm does not promise. Errors against libm (tests/ops/test_surrogate_kernels.py):
+// a few units in the last place over the ranges stated at each function.
+#pragma once
+
+#include <math.h>
+#include <string.h>
+
+#include "core/hd.h"
+
+namespace snn {
+
+template <class Real>
+struct Bits;
+template <>
+struct Bits<float> {
+  using Int = int32_t;
+  using UInt = uint32_t;
+  static constexpr int mantissa = 23, bias = 127;
+  static constexpr float round_magic = 12582912.0f;  // 1.5 * 2^23: adding and subtracting it rounds to an integer
+  static constexpr float ln2_hi = 0.693359375f, ln2_lo = -2.12194440e-4f;
+  static constexpr int exp_terms = 8, log_terms = 6, sin_terms = 7;
+};
+template <>
+struct Bits<double> {
+  using Int = int64_t;
+  using UInt = uint64_t;
+  static constexpr int mantissa = 52, bias = 1023;
+  static constexpr double round_magic = 6755399441055744.0;  // 1.5 * 2^52
+  static constexpr double ln2_hi = 6.93147180369123816490e-01, ln2_lo = 1.90821492927058770002e-10;
+  static constexpr int exp_terms = 14, log_terms = 12, sin_terms = 12;
+};
+
+template <class Real>
+SNN_HD typename Bits<Real>::Int to_bits(Real x) {
+  typename Bits<Real>::Int i;
+  memcpy(&i, &x, sizeof(x));
+  return i;
+}
+
+template <class Real>
+SNN_HD Real from_bits(typename Bits<Real>::Int i) {
+  Real x;
+  memcpy(&x, &i, sizeof(x));
+  return x;
+}
+
+template <class Real>
+SNN_HD Real absolute(Real x) {
+  return x < Real(0) ? -x : x;
+}
+
+template <class Real>
+SNN_HD Real minimum(Real a, Real b) {
+  return a < b ? a : b;
+}
+
+template <class Real>
+SNN_HD Real maximum(Real a, Real b) {
+  return a > b ? a : b;
+}
+
+// e^x for x <= 0 (every surrogate needs only that side); below the smallest normal number it stays there instead
+// of reaching zero. x = -inf counts as very small; NaN stays NaN.
+template <class Real>
+SNN_HD Real exp_negative(Real x) {
+  using B = Bits<Real>;
+  const Real lowest = sizeof(Real) == 4 ? Real(-87.0) : Real(-708.0);
+  const Real bounded = x < lowest ? lowest : x;
+  const Real shifted = bounded * Real(1.4426950408889634074) + B::round_magic;
+  const Real k = shifted - B::round_magic;
+  const Real r = (bounded - k * B::ln2_hi) - k * B::ln2_lo;
+  Real p = Real(1);
+  for (int n = B::exp_terms - 1; n > 0; --n) p = Real(1) + p * r * (Real(1) / Real(n));  // Taylor series, |r| <= ln2/2
+  const auto exponent = typename B::UInt(to_bits(shifted) - to_bits(B::round_magic) + B::bias);
+  return p * from_bits<Real>(typename B::Int(exponent << B::mantissa));
+}
+
+// ln(x) for normal x > 0 (inf and NaN give themselves), by x = m * 2^e with m around 1 and ln(m) = 2 artanh((m - 1)/(m + 1)).
+template <class Real>
+SNN_HD Real log_positive(Real x) {
+  using B = Bits<Real>;
+  using Int = typename B::Int;
+  const Int sqrt_half = to_bits(Real(0.70710678118654752440));
+  const Int exponent = (to_bits(x) - sqrt_half) >> B::mantissa;
+  const Real m = from_bits<Real>(to_bits(x) - exponent * (Int(1) << B::mantissa));
+  // The exponent as a number, by way of round_magic's mantissa: 64-bit integers have no vector conversion before AVX-512.
+  const Real e = from_bits<Real>(to_bits(B::round_magic) + exponent) - B::round_magic;
+  const Real s = (m - Real(1)) / (m + Real(1));
+  const Real s2 = s * s;
+  Real p = Real(0);
+  for (int n = B::log_terms - 1; n > 0; --n) p = (p + Real(1) / Real(2 * n + 1)) * s2;
+  const Real result = e * B::ln2_hi + (e * B::ln2_lo + Real(2) * (s + s * p));
+  return x < Real(HUGE_VAL) ? result : x;
+}
+
+// cos(2 pi y): the argument in turns, so that the reduction to one turn is exact.
+// Beyond the numbers that still have a fraction the result is 1.
+template <class Real>
+SNN_HD Real cos_turns(Real y) {
+  using B = Bits<Real>;
+  const Real limit = B::round_magic / Real(4);
+  const Real bounded = absolute(y) < limit ? y : Real(0);
+  const Real r = bounded - ((bounded + B::round_magic) - B::round_magic);
+  const Real z = r * Real(3.14159265358979323846);  // cos(2 pi r) = 1 - 2 sin^2(pi r), |pi r| <= pi/2
+  const Real z2 = z * z;
+  Real p = Real(1);
+  for (int n = B::sin_terms - 1; n > 0; --n) p = Real(1) - p * z2 * (Real(1) / Real((2 * n) * (2 * n + 1)));
+  const Real sine = z * p;
+  return Real(1) - Real(2) * sine * sine;
+}
+
+}  // namespace snn

@@ -1,0 +1,37 @@
+// The CPU kernels of one instruction set, and which set is in use.
+#pragma once
+
+#include "neuron/all.h"
+#include "ops/neuron_args.h"
+
+namespace snn {
+
+// Kernels work on the lanes [begin, end) of whole tiles. `scratch` is aligned memory of scratch_bytes(...).
+using ForwardKernel = void (*)(const NeuronArgs&, const ForwardOut&, int64_t begin, int64_t end, void* scratch);
+using BackwardKernel = void (*)(const NeuronArgs&, const BackwardIo&, int64_t begin, int64_t end, void* scratch);
+
+struct NeuronKernels {
+  ForwardKernel forward[Neurons::size][kDTypes];
+  BackwardKernel backward[Neurons::size][kDTypes];
+};
+
+struct Isa {
+  const char* name;
+  bool (*supported)();
+  const NeuronKernels* (*neuron_kernels)();
+};
+
+extern const Isa kIsas[];  // worst first
+extern const int kIsaCount;
+
+const Isa& current_isa();
+// False if the name is unknown, not built, or not supported by this CPU.
+bool set_isa(const char* name);
+
+// Geometry of tiles, shared by the glue and the kernels. Depends on nothing but the shape: results never depend on
+// the number of threads.
+int64_t forward_tile_lanes(int64_t T, int64_t real_bytes);
+int64_t backward_tile_lanes(int64_t T, int64_t states, int64_t real_bytes);
+int64_t scratch_rows(int64_t T, int64_t states, int64_t params, bool backward);
+
+}  // namespace snn

@@ -1,0 +1,62 @@
+// All schemas, and the tables that Python reads instead of retyping numbers.
+//
+// For every neuron of neuron/all.h (S states, P parameters, C constants; lanes = all elements of one step):
+//   <name>_forward   x_seq [T, *] -> spike_seq [T, *] in x's dtype, state_last [S, *], v_seq [T, *] or [0]
+//   <name>_backward  gradients of those -> grad_x_seq [T, *], grad_state_init [S, *] or [0], grad_params or [0]
+//   state_init [S, *] or none (then the S numbers state_rest); params [P, channels] or none (then the first P of
+//   `numbers`, P parameters followed by C constants); lane -> channel is (lane / inner) % channels.
+//   Forward takes detach_reset only to hand it to autograd.
+//   States and parameters are float64 beside float64 x_seq and float32 beside every other dtype.
+#include <torch/csrc/stable/library.h>
+
+#include <string>
+
+#include "core/surrogate.h"
+#include "ops/neuron_call.h"
+#include "ops/tables.h"
+
+namespace snn {
+
+const int kSurrogates = Surrogates::size;
+
+namespace {
+
+template <class... S>
+std::vector<std::string> names(SurrogateList<S...>) {
+  return {S::name...};
+}
+
+void define_neuron(torch::stable::detail::StableLibrary& m, const NeuronFacts& f) {
+  const std::string dynamics = "Tensor x_seq, Tensor? state_init, Tensor? params, int inner, float[] state_rest, "
+                               "float[] numbers, float v_threshold, int reset, float v_reset, bool detach_reset, "
+                               "int surrogate, float[] surrogate_args, bool smooth, ";
+  const std::string forward = std::string(f.name) + "_forward(" + dynamics +
+                              "bool keep_v_seq)"
+                              " -> (Tensor spike_seq, Tensor state_last, Tensor v_seq)";
+  const std::string backward = std::string(f.name) +
+                               "_backward(Tensor? grad_spike_seq, Tensor? grad_state_last, Tensor? grad_v_seq, " +
+                               dynamics +
+                               "bool want_grad_state, bool want_grad_params)"
+                               " -> (Tensor grad_x_seq, Tensor grad_state_init, Tensor grad_params)";
+  m.def(forward.c_str());
+  m.def(backward.c_str());
+}
+
+}  // namespace
+
+std::vector<std::string> surrogate_names() { return names(Surrogates{}); }
+
+std::vector<NeuronRow> neuron_table() {
+  std::vector<NeuronRow> rows;
+  for (int k = 0; k < Neurons::size; ++k) {
+    const NeuronFacts f = neuron_facts(Neurons{}, k);
+    rows.push_back({f.name, f.states, f.params, f.constants});
+  }
+  return rows;
+}
+
+}  // namespace snn
+
+STABLE_TORCH_LIBRARY(snncore, m) {
+  for (int k = 0; k < snn::Neurons::size; ++k) snn::define_neuron(m, snn::neuron_facts(snn::Neurons{}, k));
+}

@@ -1,0 +1,46 @@
+// What the op glue hands to a kernel: plain pointers and numbers, no torch, the same for CPU and CUDA.
+#pragma once
+
+#include <stdint.h>
+
+namespace snn {
+
+enum class DType : int { kFloat = 0, kDouble = 1, kBFloat16 = 2, kHalf = 3 };
+constexpr int kDTypes = 4;
+constexpr int kMaxNumbers = 16;  // parameters and constants of one neuron
+
+// "state" tensors are double for double x and float otherwise. Lanes of one step are contiguous; x_seq and
+// grad_spike_seq may have any distance between steps (0 for an expanded input).
+struct NeuronArgs {
+  int64_t T, N;
+  const void* x_seq;  // [T, N]
+  int64_t x_stride;   // elements between two steps
+  const void* state_init;  // [states, N] or nullptr: `state_rest` everywhere
+  const double* state_rest;
+  const void* params;  // [params, channels] or nullptr: the first numbers of `numbers`
+  int64_t channels, inner;  // lane -> channel: (lane / inner) % channels
+  const double* numbers;    // parameters, then constants
+  double v_threshold, v_reset;
+  int64_t reset;
+  bool detach_reset, smooth;
+  int64_t surrogate;
+  double surrogate_a, surrogate_b;
+};
+
+struct ForwardOut {
+  void* spike_seq;   // [T, N]
+  void* state_last;  // [states, N]
+  void* v_seq;       // [T, N] or nullptr
+};
+
+struct BackwardIo {
+  const void* grad_spike_seq;  // [T, N] or nullptr
+  int64_t grad_spike_stride;
+  const void* grad_state_last;  // [states, N] or nullptr
+  const void* grad_v_seq;       // [T, N] contiguous or nullptr
+  void* grad_x_seq;             // [T, N]
+  void* grad_state_init;        // [states, N] or nullptr
+  void* grad_params;            // nullptr, or [params, N] (channels > 1), or [params, tiles] double (channels == 1)
+};
+
+}  // namespace snn

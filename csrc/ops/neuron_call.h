@@ -1,0 +1,182 @@
+// One call of a neuron op: arguments from torch checked and turned into plain pointers, outputs allocated.
+// Shared by the CPU and the CUDA glue; what differs is only how a kernel is started.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+
+#include <tuple>
+#include <vector>
+
+#include "neuron/all.h"
+#include "ops/checks.h"
+#include "ops/surrogate_count.h"
+
+namespace snn {
+
+struct NeuronFacts {
+  const char* name;
+  int states, params, constants;
+};
+
+template <class... N>
+constexpr NeuronFacts neuron_facts(NeuronList<N...>, int which) {
+  constexpr NeuronFacts all[] = {{N::name, N::states, N::params, N::constants}...};
+  return all[which];
+}
+
+inline Tensor empty_contiguous(const std::vector<int64_t>& sizes, ScalarType dtype, const Tensor& like) {
+  std::vector<int64_t> strides(sizes.size());
+  int64_t step = 1;
+  for (size_t i = sizes.size(); i-- > 0;) {
+    strides[i] = step;
+    step *= sizes[i] > 1 ? sizes[i] : 1;
+  }
+  int32_t device_type = 0, device_index = 0;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
+  AtenTensorHandle handle = nullptr;
+  const auto code = torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(int64_t(sizes.size()), sizes.data(), strides.data(), code,
+                                                         device_type, device_index, &handle));
+  return Tensor(handle);
+}
+
+// True if the lanes of every step lie one after another, whatever the distance between steps.
+inline bool lanes_contiguous(const Tensor& x) {
+  int64_t step = 1;
+  for (int64_t d = x.dim() - 1; d > 0; --d) {
+    if (x.size(d) != 1 && x.stride(d) != step) return false;
+    step *= x.size(d);
+  }
+  return true;
+}
+
+inline Tensor with_contiguous_lanes(const Tensor& x) { return lanes_contiguous(x) ? x : torch::stable::contiguous(x); }
+
+struct NeuronCall {
+  NeuronFacts facts;
+  std::string op;
+  Tensor x_seq;
+  std::optional<Tensor> state_init, params;
+  std::vector<double> state_rest, numbers;
+  DType dtype;
+  NeuronArgs args{};
+
+  NeuronCall(NeuronFacts f, const char* suffix, const Tensor& x, const std::optional<Tensor>& init,
+             const std::optional<Tensor>& p, std::vector<double> rest, std::vector<double> nums, int64_t inner)
+      : facts(f),
+        op(std::string("snncore::") + f.name + suffix),
+        x_seq(with_contiguous_lanes(x)),
+        state_rest(std::move(rest)),
+        numbers(std::move(nums)),
+        dtype(kernel_dtype(op, x)) {
+    STD_TORCH_CHECK(x.dim() >= 1, op, ".x_seq: must be [T, ...], got a scalar; add the time dimension");
+    args.T = x.size(0);
+    args.N = 1;
+    for (int64_t d = 1; d < x.dim(); ++d) args.N *= x.size(d);
+    STD_TORCH_CHECK(int64_t(state_rest.size()) == facts.states, op, ".state_rest: must hold ", facts.states,
+                    " numbers, got ", state_rest.size());
+    STD_TORCH_CHECK(int64_t(numbers.size()) == facts.params + facts.constants, op, ".numbers: must hold ",
+                    facts.params + facts.constants, " numbers, got ", numbers.size());
+    args.channels = 1;
+    args.inner = inner;
+    if (p.has_value()) {
+      STD_TORCH_CHECK(p->dim() == 2 && p->size(0) == facts.params && p->size(1) >= 1, op,
+                      ".params: must be [", facts.params, ", channels]");
+      args.channels = p->size(1);
+      STD_TORCH_CHECK(inner >= 1, op, ".inner: must be at least 1, got ", inner);
+    }
+    check_companion(op, "state_init", init, x, state_dtype(dtype), facts.states * args.N);
+    check_companion(op, "params", p, x, state_dtype(dtype), facts.params * args.channels);
+    if (init.has_value()) state_init = torch::stable::contiguous(*init);
+    if (p.has_value()) params = torch::stable::contiguous(*p);
+    args.x_seq = x_seq.const_data_ptr();
+    args.x_stride = args.T > 1 ? x_seq.stride(0) : args.N;
+    args.state_init = state_init ? state_init->const_data_ptr() : nullptr;
+    args.state_rest = state_rest.data();
+    args.params = params ? params->const_data_ptr() : nullptr;
+    args.numbers = numbers.data();
+  }
+
+  void set_fire(double v_threshold, int64_t reset, double v_reset, bool detach_reset, int64_t surrogate,
+                const std::vector<double>& surrogate_args, bool smooth) {
+    STD_TORCH_CHECK(reset >= 0 && reset <= 2, op, ".reset: must be 0 (hard), 1 (soft) or 2 (none), got ", reset);
+    STD_TORCH_CHECK(surrogate >= 0 && surrogate < kSurrogates, op, ".surrogate: must be in [0, ", kSurrogates,
+                    "), got ", surrogate);
+    STD_TORCH_CHECK(surrogate_args.size() == 2, op, ".surrogate_args: must hold 2 numbers, got ",
+                    surrogate_args.size());
+    args.v_threshold = v_threshold;
+    args.reset = reset;
+    args.v_reset = v_reset;
+    args.detach_reset = detach_reset;
+    args.surrogate = surrogate;
+    args.surrogate_a = surrogate_args[0];
+    args.surrogate_b = surrogate_args[1];
+    args.smooth = smooth;
+  }
+
+  std::vector<int64_t> seq_sizes() const {
+    std::vector<int64_t> s(size_t(x_seq.dim()));
+    for (int64_t d = 0; d < x_seq.dim(); ++d) s[size_t(d)] = x_seq.size(d);
+    return s;
+  }
+  std::vector<int64_t> state_sizes() const {
+    auto s = seq_sizes();
+    s[0] = facts.states;
+    return s;
+  }
+  Tensor empty_seq() const { return empty_contiguous(seq_sizes(), x_seq.scalar_type(), x_seq); }
+  Tensor empty_state_seq() const { return empty_contiguous(seq_sizes(), state_dtype(dtype), x_seq); }
+  Tensor empty_state() const { return empty_contiguous(state_sizes(), state_dtype(dtype), x_seq); }
+  Tensor nothing() const { return empty_contiguous({0}, state_dtype(dtype), x_seq); }
+};
+
+using Numbers = std::vector<double>;
+using Maybe = std::optional<Tensor>;
+using Three = std::tuple<Tensor, Tensor, Tensor>;
+
+struct ForwardCall : NeuronCall {
+  Tensor spike_seq, state_last, v_seq;
+  ForwardOut out;
+
+  ForwardCall(NeuronFacts f, const Tensor& x, const Maybe& init, const Maybe& p, Numbers rest, Numbers nums,
+              int64_t inner, bool keep_v_seq)
+      : NeuronCall(f, "_forward", x, init, p, std::move(rest), std::move(nums), inner),
+        spike_seq(empty_seq()),
+        state_last(empty_state()),
+        v_seq(keep_v_seq ? empty_state_seq() : nothing()),
+        out{spike_seq.mutable_data_ptr(), state_last.mutable_data_ptr(),
+            keep_v_seq ? v_seq.mutable_data_ptr() : nullptr} {}
+  Three result() const { return {spike_seq, state_last, v_seq}; }
+};
+
+struct BackwardCall : NeuronCall {
+  Maybe grad_spike_seq, grad_state_last, grad_v_seq;
+  Tensor grad_x_seq, grad_state_init;
+  BackwardIo io{};
+
+  BackwardCall(NeuronFacts f, const Maybe& g_spike, const Maybe& g_state, const Maybe& g_v, const Tensor& x,
+               const Maybe& init, const Maybe& p, Numbers rest, Numbers nums, int64_t inner, bool want_state)
+      : NeuronCall(f, "_backward", x, init, p, std::move(rest), std::move(nums), inner),
+        grad_x_seq(empty_seq()),
+        grad_state_init(want_state ? empty_state() : nothing()) {
+    check_companion(op, "grad_spike_seq", g_spike, x, x.scalar_type(), args.T * args.N);
+    check_companion(op, "grad_state_last", g_state, x, state_dtype(dtype), facts.states * args.N);
+    check_companion(op, "grad_v_seq", g_v, x, state_dtype(dtype), args.T * args.N);
+    if (g_spike.has_value()) {
+      STD_TORCH_CHECK(g_spike->dim() == x.dim(), op, ".grad_spike_seq: must have the shape of x_seq");
+      grad_spike_seq = with_contiguous_lanes(*g_spike);
+      io.grad_spike_seq = grad_spike_seq->const_data_ptr();
+      io.grad_spike_stride = args.T > 1 ? grad_spike_seq->stride(0) : args.N;
+    }
+    if (g_state.has_value()) grad_state_last = torch::stable::contiguous(*g_state);
+    if (g_v.has_value()) grad_v_seq = torch::stable::contiguous(*g_v);
+    io.grad_state_last = grad_state_last ? grad_state_last->const_data_ptr() : nullptr;
+    io.grad_v_seq = grad_v_seq ? grad_v_seq->const_data_ptr() : nullptr;
+    io.grad_x_seq = grad_x_seq.mutable_data_ptr();
+    io.grad_state_init = want_state ? grad_state_init.mutable_data_ptr() : nullptr;
+  }
+};
+
+}  // namespace snn

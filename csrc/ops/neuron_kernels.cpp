@@ -1,0 +1,267 @@
+// CPU kernels of every neuron, compiled once per instruction set (cmake/SnnIsa.cmake) with SNN_ISA naming the copy.
+//
+// Nothing here may be shared between the copies: functions are always inlined or static, and no STL header with
+// inline functions is included, or the linker could keep the AVX-512 copy of one for every machine.
+#include "core/codec.h"
+#include "core/surrogate.h"
+#include "core/time_loop.h"
+#include "ops/isa.h"
+
+#define SNN_CONCAT_(a, b) a##b
+#define SNN_CONCAT(a, b) SNN_CONCAT_(a, b)
+
+namespace snn {
+namespace {
+
+template <class S, class Real>
+void surrogate_step_row(const Real* h, Real v_threshold, Real* out, int n, SurrogateArgs<Real> p) {
+  for (int i = 0; i < n; ++i) out[i] = S::step(h[i] - v_threshold, p);
+}
+
+template <class S, class Real>
+void surrogate_grad_row(const Real* h, Real v_threshold, Real* out, int n, SurrogateArgs<Real> p) {
+#pragma omp simd
+  for (int i = 0; i < n; ++i) out[i] = S::grad(h[i] - v_threshold, p);
+}
+
+// The surrogate of this call, chosen before the loops start.
+template <class Real>
+struct HostSurrogate {
+  using Row = void (*)(const Real*, Real, Real*, int, SurrogateArgs<Real>);
+  Row step_row, grad_row;
+  SurrogateArgs<Real> args;
+
+  template <class... S>
+  static HostSurrogate choose(SurrogateList<S...>, const NeuronArgs& a) {
+    constexpr Row steps[] = {surrogate_step_row<S, Real>...};
+    constexpr Row grads[] = {surrogate_grad_row<S, Real>...};
+    return {steps[a.surrogate], grads[a.surrogate], {Real(a.surrogate_a), Real(a.surrogate_b)}};
+  }
+  void step(const Real* h, Real v_threshold, Real* out, int n) const { step_row(h, v_threshold, out, n, args); }
+  void grad(const Real* h, Real v_threshold, Real* out, int n) const { grad_row(h, v_threshold, out, n, args); }
+};
+
+// Hands out rows of scratch memory, 64 bytes further apart than their length so that rows do not share cache sets.
+template <class Real>
+struct Scratch {
+  Real* next;
+  int64_t stride;
+  Rows<Real> rows(int64_t k) {
+    const Rows<Real> r{next, stride};
+    next += k * stride;
+    return r;
+  }
+  Real* row() { return rows(1).data; }
+};
+
+// A tensor [T, N] read or written row by row; the same memory where no conversion is needed.
+template <class Scalar, class Real>
+struct Reader {
+  const Scalar* base;
+  int64_t stride;
+  Real* buffer;
+  const Real* row(int64_t t, int64_t lane, int n) const {
+    decode_row(base + t * stride + lane, buffer, n);
+    return buffer;
+  }
+};
+template <class Real>
+struct Reader<Real, Real> {
+  const Real* base;
+  int64_t stride;
+  Real* buffer;
+  const Real* row(int64_t t, int64_t lane, int) const { return base + t * stride + lane; }
+};
+
+template <class Scalar, class Real>
+struct Writer {
+  Scalar* base;
+  int64_t stride;
+  Real* buffer;
+  Real* row(int64_t, int64_t) const { return buffer; }
+  void put(int64_t t, int64_t lane, int n) const { encode_row(buffer, base + t * stride + lane, n); }
+};
+template <class Real>
+struct Writer<Real, Real> {
+  Real* base;
+  int64_t stride;
+  Real* buffer;
+  Real* row(int64_t t, int64_t lane) const { return base + t * stride + lane; }
+  void put(int64_t, int64_t, int) const {}
+};
+
+template <class Scalar, class Real>
+struct ForwardRows {
+  Reader<Scalar, Real> x_seq;
+  Writer<Scalar, Real> spike_seq;
+  Writer<Real, Real> v_out;
+  int64_t lane;
+  int n;
+  const Real* x(int64_t t) const { return x_seq.row(t, lane, n); }
+  Real* spike(int64_t t) const { return spike_seq.row(t, lane); }
+  void put_spike(int64_t t) const { spike_seq.put(t, lane, n); }
+  Real* v_seq(int64_t t) const { return v_out.base ? v_out.row(t, lane) : nullptr; }
+  void put_v_seq(int64_t) const {}
+};
+
+template <class Scalar, class Real>
+struct BackwardTensors {
+  Reader<Scalar, Real> x_seq, grad_spike_seq;
+  Reader<Real, Real> grad_v;
+  Writer<Scalar, Real> grad_x_seq;
+  const Real* zeros;
+  int64_t lane;
+  int n;
+  const Real* x(int64_t t) const { return x_seq.row(t, lane, n); }
+  const Real* grad_spike(int64_t t) const { return grad_spike_seq.base ? grad_spike_seq.row(t, lane, n) : zeros; }
+  const Real* grad_v_seq(int64_t t) const { return grad_v.base ? grad_v.row(t, lane, n) : nullptr; }
+  Real* grad_x(int64_t t) const { return grad_x_seq.row(t, lane); }
+  void put_grad_x(int64_t t) const { grad_x_seq.put(t, lane, n); }
+};
+
+template <class Real>
+Fire<Real> make_fire(const NeuronArgs& a) {
+  const Real v_threshold = Real(a.v_threshold);
+  return {v_threshold, Reset<Real>::make(ResetKind(a.reset), v_threshold, Real(a.v_reset), a.detach_reset), a.smooth};
+}
+
+template <class Real>
+void fill(Real* row, Real value, int n) {
+  for (int i = 0; i < n; ++i) row[i] = value;
+}
+
+template <class Real>
+void copy(const Real* from, Real* to, int n) {
+  for (int i = 0; i < n; ++i) to[i] = from[i];
+}
+
+// The values each lane starts from and works with.
+template <class Neuron, class Real>
+void load_lanes(const NeuronArgs& a, int64_t lane, int n, Rows<Real> state, Rows<Real> params) {
+  for (int k = 0; k < Neuron::states; ++k) {
+    if (a.state_init) {
+      copy(static_cast<const Real*>(a.state_init) + k * a.N + lane, state[k], n);
+    } else {
+      fill(state[k], Real(a.state_rest[k]), n);
+    }
+  }
+  for (int k = 0; k < Neuron::params; ++k) {
+    if (!a.params) {
+      fill(params[k], Real(a.numbers[k]), n);
+      continue;
+    }
+    const Real* row = static_cast<const Real*>(a.params) + k * a.channels;
+    for (int i = 0; i < n; ++i) params[k][i] = row[((lane + i) / a.inner) % a.channels];
+  }
+}
+
+template <class Neuron, class Real>
+void load_constants(const NeuronArgs& a, Real* constants) {
+  for (int k = 0; k < Neuron::constants; ++k) constants[k] = Real(a.numbers[Neuron::params + k]);
+}
+
+template <class Neuron, class Scalar>
+void forward(const NeuronArgs& a, const ForwardOut& out, int64_t begin, int64_t end, void* scratch) {
+  using Real = typename RealOf<Scalar>::type;
+  const int64_t tile = forward_tile_lanes(a.T, sizeof(Real));
+  Scratch<Real> memory{static_cast<Real*>(scratch), tile + int64_t(64 / sizeof(Real))};
+  const Rows<Real> state = memory.rows(Neuron::states), params = memory.rows(Neuron::params);
+  const auto surrogate = HostSurrogate<Real>::choose(Surrogates{}, a);
+  const Fire<Real> fire = make_fire<Real>(a);
+  Real constants[kMaxNumbers] = {};
+  load_constants<Neuron>(a, constants);
+  ForwardRows<Scalar, Real> io{{static_cast<const Scalar*>(a.x_seq), a.x_stride, memory.row()},
+                               {static_cast<Scalar*>(out.spike_seq), a.N, memory.row()},
+                               {static_cast<Real*>(out.v_seq), a.N, nullptr},
+                               0,
+                               0};
+  for (int64_t lane = begin; lane < end; lane += tile) {
+    const int n = int(minimum(tile, end - lane));
+    io.lane = lane;
+    io.n = n;
+    load_lanes<Neuron>(a, lane, n, state, params);
+    forward_tile<Neuron>(fire, surrogate, constants, params, io, state, a.T, n);
+    for (int k = 0; k < Neuron::states; ++k) copy(state[k], static_cast<Real*>(out.state_last) + k * a.N + lane, n);
+  }
+}
+
+// Sums over time arrive per lane; with one channel they are summed over the lanes of the tile right here.
+template <class Neuron, class Real>
+void store_grad_params(const NeuronArgs& a, const BackwardIo& b, Rows<Real> grad_params, int64_t lane, int n,
+                       int64_t tile) {
+  const int64_t tiles = (a.N + tile - 1) / tile;
+  for (int k = 0; k < Neuron::params; ++k) {
+    if (a.channels > 1) {
+      copy(grad_params[k], static_cast<Real*>(b.grad_params) + k * a.N + lane, n);
+      continue;
+    }
+    double sum = 0;
+    for (int i = 0; i < n; ++i) sum += double(grad_params[k][i]);
+    static_cast<double*>(b.grad_params)[k * tiles + lane / tile] = sum;
+  }
+}
+
+template <class Neuron, class Scalar>
+void backward(const NeuronArgs& a, const BackwardIo& b, int64_t begin, int64_t end, void* scratch) {
+  using Real = typename RealOf<Scalar>::type;
+  const int64_t tile = backward_tile_lanes(a.T, Neuron::states, sizeof(Real));
+  Scratch<Real> memory{static_cast<Real*>(scratch), tile + int64_t(64 / sizeof(Real))};
+  constexpr int S = Neuron::states, P = Neuron::params;
+  BackwardRows<Real> rows{};
+  rows.state = memory.rows(S);
+  rows.running = memory.rows(S);
+  rows.grad_state = memory.rows(S);
+  rows.sg = memory.row();
+  rows.spike = memory.row();
+  rows.spike_before = memory.row();
+  const Rows<Real> params = memory.rows(P), grad_params = memory.rows(P);
+  if (b.grad_params) rows.grad_params = grad_params;
+  BackwardTensors<Scalar, Real> io{
+      {static_cast<const Scalar*>(a.x_seq), a.x_stride, memory.row()},
+      {static_cast<const Scalar*>(b.grad_spike_seq), b.grad_spike_stride, memory.row()},
+      {static_cast<const Real*>(b.grad_v_seq), a.N, nullptr},
+      {static_cast<Scalar*>(b.grad_x_seq), a.N, memory.row()},
+      nullptr,
+      0,
+      0};
+  Real* zeros = memory.row();
+  fill(zeros, Real(0), int(tile));
+  io.zeros = zeros;
+  rows.kept = memory.rows(a.T * S);
+
+  const auto surrogate = HostSurrogate<Real>::choose(Surrogates{}, a);
+  const Fire<Real> fire = make_fire<Real>(a);
+  Real constants[kMaxNumbers] = {};
+  load_constants<Neuron>(a, constants);
+  for (int64_t lane = begin; lane < end; lane += tile) {
+    const int n = int(minimum(tile, end - lane));
+    io.lane = lane;
+    io.n = n;
+    load_lanes<Neuron>(a, lane, n, rows.state, params);
+    for (int k = 0; k < S; ++k) {
+      const Real* g = static_cast<const Real*>(b.grad_state_last);
+      g ? copy(g + k * a.N + lane, rows.grad_state[k], n) : fill(rows.grad_state[k], Real(0), n);
+    }
+    if (b.grad_params)
+      for (int k = 0; k < P; ++k) fill(grad_params[k], Real(0), n);
+    backward_tile<Neuron>(fire, surrogate, constants, params, io, rows, a.T, n);
+    if (b.grad_state_init)
+      for (int k = 0; k < S; ++k)
+        copy(rows.grad_state[k], static_cast<Real*>(b.grad_state_init) + k * a.N + lane, n);
+    if (b.grad_params) store_grad_params<Neuron>(a, b, grad_params, lane, n, tile);
+  }
+}
+
+template <class... N>
+constexpr NeuronKernels make_kernels(NeuronList<N...>) {
+  return {{{forward<N, float>, forward<N, double>, forward<N, BFloat16>, forward<N, Half>}...},
+          {{backward<N, float>, backward<N, double>, backward<N, BFloat16>, backward<N, Half>}...}};
+}
+
+constexpr NeuronKernels kKernels = make_kernels(Neurons{});
+
+}  // namespace
+
+const NeuronKernels* SNN_CONCAT(neuron_kernels_, SNN_ISA)() { return &kKernels; }
+
+}  // namespace snn

@@ -1,0 +1,51 @@
+"""snncore: fast, explicit training of spiking neural networks with PyTorch.
+
+Rooms: ``neuron``, ``surrogate``, ``layer``, ``functional``, ``encoding``, ``model``, ``data``, ``metric``, ``train``;
+``ops`` is the compiled core. Rooms are imported when first used, so ``import snncore`` itself costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import errors
+
+if TYPE_CHECKING:
+    from . import config, data, encoding, functional, layer, metric, model, neuron, ops, registry, surrogate, train
+    from .ops import build_info, keep_freed_blocks, set_cpu_capability
+
+__all__ = [
+    "build_info",
+    "config",
+    "data",
+    "encoding",
+    "errors",
+    "functional",
+    "keep_freed_blocks",
+    "layer",
+    "metric",
+    "model",
+    "neuron",
+    "ops",
+    "registry",
+    "set_cpu_capability",
+    "surrogate",
+    "train",
+]
+
+__version__ = "0.1.0"
+
+_FROM_OPS = {"build_info", "keep_freed_blocks", "set_cpu_capability"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FROM_OPS:
+        return getattr(importlib.import_module(".ops", __name__), name)
+    if name in __all__:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

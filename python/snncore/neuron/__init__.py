@@ -1,0 +1,22 @@
+"""Spiking neurons: one class each, fused over time steps on the native engine.
+
+``x_seq`` of a neuron in ``step_mode='m'`` is [T, B, *]; ``x`` in ``step_mode='s'`` is [B, *]. Names and defaults are those
+SpikingJelly's (``IFNode``, ``LIFNode``, ``ParametricLIFNode``) and snnTorch's (``Leaky``) users know; where a default
+differs the class says so.
+"""
+
+from .base import BaseNode
+from .integrate_fire import IFNode
+from .leaky import Leaky
+from .lif import LIFNode
+from .plif import ParametricLIFNode
+
+__all__ = ["NEURONS", "BaseNode", "IFNode", "LIFNode", "Leaky", "ParametricLIFNode"]
+
+# the names of `snncore-train --neuron`
+NEURONS: dict[str, type[BaseNode]] = {
+    "if": IFNode,
+    "lif": LIFNode,
+    "plif": ParametricLIFNode,
+    "leaky": Leaky,
+}

@@ -1,0 +1,112 @@
+"""snnTorch's Leaky: the leaky integrator given by its decay, with its reset timing as an explicit choice."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..ops.neuron import state_dtype
+from ..surrogate import ATan, Surrogate
+from .base import BaseNode, Reset
+
+__all__ = ["Leaky"]
+
+_ATAN = ATan(2.0)
+_MECHANISMS: dict[str, Reset] = {"subtract": None, "zero": 0.0, "none": "none"}
+
+
+class Leaky(BaseNode):
+    """First-order leaky neuron h = beta * v + x (Eshraghian et al., Proc. IEEE 2023, arXiv:2109.12894).
+
+    ``reset_delay=True`` (snnTorch's default): the potential that fired stays as it is and the reset comes with the next
+    step, without gradient: subtract: h = beta*v + x - r*v_threshold; zero: h = beta*(1 - r)*v + x;
+    r = [v >= v_threshold].
+    ``reset_delay=False``: the reset follows the spike at once, in the gradient too unless ``detach_reset``:
+    subtract: v = h - spike*v_threshold; zero: v = h*(1 - spike). snnTorch's form of this differs when the potential
+    is still above threshold after the reset (input above 2*v_threshold): there it loses spikes, here it does not.
+    A potential exactly at threshold fires (snnTorch: does not).
+
+    Args:
+        beta: decay per step, cut to [0, 1] in forward as snnTorch does; a number, or a tensor of the features: [C] for
+            steps [B, C, *].
+        v_threshold: as in ``BaseNode``.
+        spike_grad: surrogate; None: ``ATan(2.0)``.
+        reset_mechanism: ``"subtract"``, ``"zero"`` or ``"none"``.
+        reset_delay: see above.
+        learn_beta: make beta a parameter.
+        **common: ``detach_reset``, ``step_mode``, ``store_v_seq``, ``engine`` of ``BaseNode``.
+    """
+
+    native = "leaky"
+
+    def __init__(
+        self,
+        beta: float | Tensor = 0.9,
+        *,
+        v_threshold: float = 1.0,
+        spike_grad: Surrogate | None = None,
+        reset_mechanism: str = "subtract",
+        reset_delay: bool = True,
+        learn_beta: bool = False,
+        **common: Any,
+    ) -> None:
+        if reset_mechanism not in _MECHANISMS:
+            raise self._bad(
+                "reset_mechanism", "be 'subtract', 'zero' or 'none'", reset_mechanism, "pass one of them"
+            )  # fmt: skip
+        surrogate = common.pop("surrogate_function", None) or _ATAN if spike_grad is None else spike_grad
+        v_reset = "none" if reset_delay else _MECHANISMS[reset_mechanism]
+        super().__init__(v_threshold=v_threshold, v_reset=v_reset, surrogate_function=surrogate, **common)
+        self.reset_mechanism = reset_mechanism
+        self.reset_delay = bool(reset_delay)
+        given = beta.detach().clone() if isinstance(beta, Tensor) else torch.tensor(self._number("beta", beta))
+        if given.dim() > 1 or not given.is_floating_point():
+            raise self._bad("beta", "be a number or a floating tensor [C]", list(given.shape), "flatten it")
+        if learn_beta:
+            self.beta: Tensor = nn.Parameter(given)
+        else:
+            self.register_buffer("beta", given)
+        self._fixed_beta = None if learn_beta or given.dim() else min(max(float(given), 0.0), 1.0)
+
+    def _check_channels(self, shape: torch.Size) -> None:
+        if self.beta.dim() and (len(shape) < 2 or shape[1] != self.beta.shape[0]):
+            raise self._bad(
+                "beta", f"have as many elements as dimension 1 of a step, here of shape {list(shape)}",
+                list(self.beta.shape), "pass beta for this layer's features",
+            )  # fmt: skip
+
+    def charge(self, x: Tensor, *state: Tensor) -> Tensor:
+        """Return beta * v + x with the delayed reset folded in."""
+        (v,) = state
+        self._check_channels(x.shape)
+        beta = self.beta.to(v.dtype).clamp(0.0, 1.0)
+        beta = beta.view(-1, *(1,) * (v.dim() - 2)) if beta.dim() else beta
+        fired = (v >= self.v_threshold).to(v.dtype)
+        if self.reset_delay and self.reset_mechanism == "zero":
+            return beta * ((1.0 - fired) * v) + x
+        if self.reset_delay and self.reset_mechanism == "subtract":
+            return beta * v + x - fired * self.v_threshold
+        return beta * v + x
+
+    def constants(self) -> tuple[float, ...]:
+        """beta, then v_threshold and the switches of the delayed reset."""
+        zero = self.reset_delay and self.reset_mechanism == "zero"
+        subtract = self.reset_delay and self.reset_mechanism == "subtract"
+        return (self._fixed_beta or 0.0, self.v_threshold, float(zero), self.v_threshold if subtract else 0.0)
+
+    def parameter_rows(self, x_seq: Tensor) -> tuple[Tensor | None, int]:
+        """beta as [1, channels] and the lanes per channel, unless it is one fixed number."""
+        if self._fixed_beta is not None:
+            return None, 1
+        self._check_channels(x_seq.shape[1:])
+        beta = self.beta.to(state_dtype(x_seq.dtype)).clamp(0.0, 1.0).view(1, -1)
+        return beta, math.prod(x_seq.shape[3:]) if self.beta.dim() else 1
+
+    def extra_repr(self) -> str:
+        """Return the arguments that matter."""
+        beta = f"[{self.beta.numel()}]" if self.beta.dim() else f"{float(self.beta):g}"
+        timing = f"reset_mechanism={self.reset_mechanism}, reset_delay={self.reset_delay}"
+        return f"beta={beta}, {timing}, {super().extra_repr()}"

@@ -1,0 +1,55 @@
+"""Leaky integrate and fire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from .base import BaseNode
+
+__all__ = ["LIFNode", "lif_charge"]
+
+
+def lif_charge(x: Tensor, v: Tensor, tau: float | Tensor, v_rest: float, decay_input: bool) -> Tensor:
+    """Return h of the leaky integrator; ``tau`` is a number or broadcasts against ``v``."""
+    if decay_input:
+        return v + (x - (v - v_rest)) / tau
+    return v - (v - v_rest) / tau + x
+
+
+class LIFNode(BaseNode):
+    """Leaky integrate-and-fire neuron.
+
+    ``decay_input``: h = v + (x - (v - v_rest)) / tau; otherwise h = v - (v - v_rest) / tau + x
+    (Gerstner et al., Neuronal Dynamics, 2014, section 1.3, in discrete time).
+
+    Args:
+        tau: membrane time constant in time steps, > 1.
+        decay_input: True to let the input pass through the leak as well.
+        v_rest: leak target; None: ``v_reset`` with a hard reset, else 0.
+        **common: see ``BaseNode``.
+    """
+
+    native = "lif"
+
+    def __init__(self, tau: float = 2.0, decay_input: bool = True, *, v_rest: float | None = None, **common: Any) -> None:
+        super().__init__(**common)
+        self.tau = self._number("tau", tau)
+        if self.tau <= 1.0:
+            raise self._bad("tau", "be greater than 1 (time steps)", tau, "pass a larger tau, or use IFNode for no leak")
+        self.decay_input = bool(decay_input)
+        self.v_rest = self.rest()[0] if v_rest is None else self._number("v_rest", v_rest)
+
+    def charge(self, x: Tensor, *state: Tensor) -> Tensor:
+        """Return h of the leaky integrator."""
+        (v,) = state
+        return lif_charge(x, v, self.tau, self.v_rest, self.decay_input)
+
+    def constants(self) -> tuple[float, ...]:
+        """tau, then v_rest and decay_input."""
+        return (self.tau, self.v_rest, float(self.decay_input))
+
+    def extra_repr(self) -> str:
+        """Return the arguments that matter."""
+        return f"tau={self.tau}, decay_input={self.decay_input}, v_rest={self.v_rest}, {super().extra_repr()}"

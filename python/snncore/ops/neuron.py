@@ -1,0 +1,197 @@
+"""The fused neuron op: one call for all time steps, forward and backward, on the native engine.
+
+Every neuron of the compiled table gets its fake (shape-only) kernel and its autograd formula in one loop below. Autocast:
+the ops have no rule of their own on purpose. They take ``x_seq`` in the dtype it comes in (bfloat16 from a convolution
+under autocast) and keep states and arithmetic in float32, so autocast neither switches the kernel nor widens its traffic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..errors import StateError
+from .library import core
+
+__all__ = ["NEURON_TABLE", "SURROGATE_NAMES", "Dynamics", "multi_step", "state_dtype"]
+
+# name -> (states, parameters, constants); a surrogate's number is its place in the list
+NEURON_TABLE: dict[str, tuple[int, int, int]] = core.neuron_table()
+SURROGATE_NAMES: list[str] = core.surrogate_names()
+
+_RESET_CODE = {"hard": 0, "soft": 1, "none": 2}
+_NAMESPACE = torch.ops.snncore
+
+
+def state_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype of states and parameters beside ``x_seq`` of ``dtype``: float64 for float64, else float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """Everything of a neuron that is a number or a name, not a tensor.
+
+    Attributes:
+        neuron: a row of ``NEURON_TABLE``.
+        numbers: the parameters (ignored where a tensor of parameters is given) followed by the constants.
+        state_rest: what each state starts from when no initial state is given.
+        v_threshold: potential at which the neuron fires (``h >= v_threshold``).
+        reset: ``"hard"`` (to ``v_reset``), ``"soft"`` (subtract ``v_threshold``) or ``"none"``.
+        v_reset: used by the hard reset.
+        detach_reset: True to keep the reset out of the gradient.
+        surrogate: one of ``SURROGATE_NAMES``; surrogate_args: its two numbers.
+        smooth: fire with the surrogate's smooth step instead of the Heaviside step; for gradient checks only.
+    """
+
+    neuron: str
+    numbers: tuple[float, ...]
+    state_rest: tuple[float, ...]
+    v_threshold: float
+    reset: str
+    v_reset: float
+    detach_reset: bool
+    surrogate: str
+    surrogate_args: tuple[float, float]
+    smooth: bool = False
+    arguments: tuple[Any, ...] = field(init=False, repr=False, compare=False)  # in the order of the op's schema
+
+    def __post_init__(self) -> None:
+        arguments = (
+            list(self.state_rest),
+            list(self.numbers),
+            float(self.v_threshold),
+            _RESET_CODE[self.reset],
+            float(self.v_reset),
+            self.detach_reset,
+            SURROGATE_NAMES.index(self.surrogate),
+            list(self.surrogate_args),
+            self.smooth,
+        )
+        object.__setattr__(self, "arguments", arguments)
+
+
+def _backward(
+    neuron: str, ctx: Any, grads: tuple[Any, Any, Any], want_state: bool, want_params: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    try:
+        x_seq, state_init, params = ctx.saved_tensors
+    except RuntimeError as error:
+        if "second time" not in str(error):
+            raise
+        raise StateError(
+            "backward: reached time steps whose graph an earlier backward has already freed, most likely because a "
+            "neuron in step_mode='s' still holds its state; call functional.reset_net(net) after each sample, or "
+            "functional.detach_net(net) to keep the state but cut the graph"
+        ) from error
+    op = getattr(_NAMESPACE, neuron + "_backward").default
+    result: tuple[Tensor, Tensor, Tensor] = op(
+        *grads, x_seq, state_init, params, ctx.inner, *ctx.arguments, want_state, want_params
+    )
+    return result
+
+
+class _MultiStep(torch.autograd.Function):
+    """Autograd in eager mode; the formula registered with the op (below) costs several times as much per call."""
+
+    @staticmethod
+    def forward(ctx: Any, dynamics: Dynamics, x_seq: Tensor, state_init: Any, params: Any, inner: int, keep: bool) -> Any:  # type: ignore[override]
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x_seq, state_init, params)
+        ctx.neuron, ctx.arguments, ctx.inner = dynamics.neuron, dynamics.arguments, inner
+        op = getattr(_NAMESPACE, dynamics.neuron + "_forward").default
+        return op(x_seq, state_init, params, inner, *dynamics.arguments, keep)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *grads: Any) -> Any:
+        _, want_x, want_state, want_params, _, _ = ctx.needs_input_grad
+        g_x, g_state, g_params = _backward(ctx.neuron, ctx, grads, want_state, want_params)
+        return (
+            None,
+            g_x if want_x else None,
+            g_state if want_state else None,
+            g_params if want_params else None,
+            None,
+            None,
+        )
+
+
+def multi_step(
+    dynamics: Dynamics,
+    x_seq: Tensor,
+    state_init: Tensor | None = None,
+    params: Tensor | None = None,
+    inner: int = 1,
+    keep_v_seq: bool = False,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Run a native neuron over all steps of ``x_seq``.
+
+    Args:
+        dynamics: the neuron and its numbers.
+        x_seq: [T, *] input current; float64, float32, bfloat16 or float16. Lanes are the elements of one step.
+        state_init: [states, *] in ``state_dtype(x_seq.dtype)``; None: ``dynamics.state_rest`` everywhere.
+        params: [parameters, channels] in the same dtype; None: the first of ``dynamics.numbers`` everywhere.
+        inner: lanes that share one channel before the next begins: lane -> channel is (lane // inner) % channels.
+        keep_v_seq: also return the potential after reset of every step.
+
+    Returns:
+        spike_seq [T, *] in x's dtype; state_last [states, *]; v_seq [T, *] in the state's dtype, or None.
+        All contiguous. Differentiable once with respect to x_seq, state_init and params.
+
+    Raises:
+        RuntimeError: a shape, dtype or device does not fit; the message names op and argument.
+    """
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        op = getattr(_NAMESPACE, dynamics.neuron + "_forward").default
+        outputs = op(x_seq, state_init, params, inner, *dynamics.arguments, keep_v_seq)
+    else:
+        outputs = _MultiStep.apply(dynamics, x_seq, state_init, params, inner, keep_v_seq)  # type: ignore[no-untyped-call]
+    spike_seq, state_last, v_seq = outputs
+    return spike_seq, state_last, v_seq if keep_v_seq else None
+
+
+def _register(neuron: str, states: int, parameters: int) -> None:
+    """Give one neuron's ops their shape-only kernels and their autograd formula."""
+
+    def forward_fake(x_seq: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+        keep_v_seq = rest[-1]
+        dtype = state_dtype(x_seq.dtype)
+        spike_seq = x_seq.new_empty(x_seq.shape)  # contiguous whatever the strides of x_seq
+        state_last = x_seq.new_empty((states, *x_seq.shape[1:]), dtype=dtype)
+        return spike_seq, state_last, x_seq.new_empty(x_seq.shape if keep_v_seq else (0,), dtype=dtype)
+
+    def backward_fake(
+        g_spike: Any, g_state: Any, g_v_seq: Any, x_seq: Tensor, state_init: Any, params: Any, *rest: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        want_state, want_params = rest[-2:]
+        dtype = state_dtype(x_seq.dtype)
+        channels = 1 if params is None else params.shape[1]
+        g_init = x_seq.new_empty((states, *x_seq.shape[1:]) if want_state else (0,), dtype=dtype)
+        g_params = x_seq.new_empty((parameters, channels) if want_params and parameters else (0,), dtype=dtype)
+        return x_seq.new_empty(x_seq.shape), g_init, g_params
+
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        x_seq, state_init, params, ctx.inner, *arguments = inputs
+        ctx.arguments = tuple(arguments[:-1])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x_seq, state_init, params)
+
+    def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
+        want_state, want_params = ctx.needs_input_grad[1:3]
+        g_x, g_state, g_params = _backward(neuron, ctx, grads, want_state, want_params)
+        untouched = (None,) * (len(ctx.arguments) + 2)
+        return g_x, g_state if want_state else None, g_params if want_params else None, *untouched
+
+    name = f"snncore::{neuron}"
+    torch.library.register_fake(f"{name}_forward", forward_fake)
+    torch.library.register_fake(f"{name}_backward", backward_fake)
+    torch.library.register_autograd(f"{name}_forward", backward, setup_context=setup_context)
+
+
+for _name, (_states, _parameters, _) in NEURON_TABLE.items():
+    _register(_name, _states, _parameters)
