@@ -104,9 +104,8 @@ def test_the_mask_is_no_part_of_the_net():
     drop(torch.ones(B, N))
     assert not drop.state_dict()
     assert not list(drop.buffers())
-    twin = copy.deepcopy(drop)
-    drop.reset()
-    assert twin.keep is not None
+    assert copy.deepcopy(drop).keep is None
+    assert drop.keep is not None
 
 
 def test_inplace():

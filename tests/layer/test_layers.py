@@ -141,7 +141,7 @@ def test_wrong_rank_names_mode_shape_and_fix(name, args, kwargs, sample, step_mo
 @table
 def test_step_mode_is_shown_checked_copied_and_pickled(name, args, kwargs, sample):
     ours, theirs = pair(name, args, kwargs, "m")
-    assert repr(ours).rstrip(")").endswith("step_mode='m'")
+    assert repr(ours).rstrip(")").endswith("step_mode=m")
     assert theirs.extra_repr() in ours.extra_repr()
     with pytest.raises(ArgumentError, match=f"{name}.step_mode: must be 's'.*got 'x'"):
         ours.step_mode = "x"
@@ -195,7 +195,7 @@ def test_own_layer_in_two_lines():
 
     x_seq = torch.randn(T, B, 5)
     assert torch.equal(Softsign(step_mode="m")(x_seq), nn.Softsign()(x_seq))
-    assert repr(Softsign()) == "Softsign(step_mode='s')"
+    assert repr(Softsign()) == "Softsign(step_mode=s)"
 
 
 def test_layers_chain_in_a_sequential():

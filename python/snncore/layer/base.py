@@ -94,7 +94,7 @@ class StepModule(nn.Module):
     def extra_repr(self) -> str:
         """Return the line of the torch layer, and the step mode."""
         line = super().extra_repr()
-        return f"{line}, step_mode={self.step_mode!r}" if line else f"step_mode={self.step_mode!r}"
+        return f"{line}, step_mode={self.step_mode}" if line else f"step_mode={self.step_mode}"
 
 
 class StatefulModule(nn.Module):

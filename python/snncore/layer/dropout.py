@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -46,6 +48,10 @@ class Dropout(StepModule, StatefulModule, nn.Dropout):
     def reset(self) -> None:
         """Forget the mask; the next step draws a new one."""
         self.keep = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # As with the state of a neuron: a copy starts afresh.
+        return {**self.__dict__, "keep": None}
 
     def _draw(self, x: Tensor) -> Tensor:
         """Return 1 for the lanes to keep and 0 for the others, in the shape, device and dtype of ``x``."""
