@@ -112,7 +112,7 @@ def test_detach_keeps_values_and_cuts_the_graph():
     assert functional.detach_net(model) is None
     assert torch.equal(model[1].v, before)
     model(x).sum().backward()
-    with pytest.raises(RuntimeError, match="second time|already freed"):  # what happens without it
+    with pytest.raises(RuntimeError, match=r"second time|already freed"):  # what happens without it
         model(x).sum().backward()
 
 
