@@ -1,8 +1,9 @@
 # snn_add_isa_kernels(target source): compiles one plain-loop source once per instruction set into `target`.
 # Each copy lives in its own namespace (SNN_ISA) and exports one table; csrc/ops/isa.cpp picks one at run time.
 # -ffp-contract=off: every instruction set must give the same bits.
+# -fno-unswitch-loops: unswitched copies of a lane loop keep branches that the vectoriser then refuses.
 # -fno-trapping-math: without it GCC does not turn `h >= v_threshold ? 1 : 0` into vector code below AVX-512.
-set(SNN_KERNEL_FLAGS -O3 -fopenmp-simd -ffp-contract=off -fno-math-errno -fno-trapping-math)
+set(SNN_KERNEL_FLAGS -O3 -fopenmp-simd -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-unswitch-loops)
 set(SNN_ISA_FLAGS_baseline "")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(SNN_ISAS baseline avx2 avx512)

@@ -3,7 +3,7 @@
 
 #include "core/math.h"
 
-#if defined(__F16C__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -90,5 +90,35 @@ void encode_row<Half>(const float* from, Half* to, int n) {
   for (; i < n; ++i) to[i] = encode(from[i], static_cast<Half*>(nullptr));
 }
 #endif
+
+// Copies a row past the caches. For outputs so large that nobody finds them there again it spares the caches and one
+// of three transfers (a plain store first reads the line it overwrites). Callers fence once with stream_fence().
+static inline void stream_bytes(const void* from, void* to, int64_t bytes) {
+  const char* source = static_cast<const char*>(from);
+  char* target = static_cast<char*>(to);
+  int64_t done = 0;
+#if defined(__SSE2__)
+  const int64_t head = minimum(bytes, int64_t(-reinterpret_cast<intptr_t>(target) & 63));
+  memcpy(target, source, size_t(head));
+  for (done = head; done + 64 <= bytes; done += 64) {
+    for (int part = 0; part < 64; part += 16)
+      _mm_stream_si128(reinterpret_cast<__m128i*>(target + done + part),
+                       _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + done + part)));
+  }
+#endif
+  memcpy(target + done, source + done, size_t(bytes - done));
+}
+
+static inline void stream_fence() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
+// Asks for a row that will be read soon: rows of one tile lie far apart, where no hardware prefetcher looks.
+static inline void prefetch_bytes(const void* from, int64_t bytes) {
+  const char* at = static_cast<const char*>(from);
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, 2);
+}
 
 }  // namespace snn

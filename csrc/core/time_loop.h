@@ -11,7 +11,7 @@
 //   Real* v_seq(t)                          the same, or nullptr when not wanted
 //   void put_spike(t), put_v_seq(t), put_grad_x(t)     called when the row is full
 // `Surrogate` offers step(h, v_threshold, out, n) and grad(h, v_threshold, out, n) over rows; which surrogate it is
-// was chosen before the loop started.
+// was chosen before the loop started. kSmooth fires with that step instead of the Heaviside step (gradient checks).
 #pragma once
 
 #include "core/reset.h"
@@ -22,7 +22,6 @@ template <class Real>
 struct Fire {
   Real v_threshold;
   Reset<Real> reset;
-  bool smooth;  // fire with the surrogate's step instead of the Heaviside step (gradient checks only)
 };
 
 // Several rows, `stride` lanes apart.
@@ -47,20 +46,27 @@ struct Column {
   }
 };
 
+// A neuron's constants, by value: a loop must see that no row it writes can change them.
+constexpr int kMaxConstants = 8;
+template <class Real>
+struct Constants {
+  Real value[kMaxConstants];
+};
+
 template <class Real>
 SNN_HD Real heaviside(Real h, Real v_threshold) {
   return h >= v_threshold ? Real(1) : Real(0);
 }
 
 // One step of one tile: charges `state` to h, fires into `spike`, resets. h goes to `kept` as well if kKeep.
-template <class Neuron, bool kKeep, class Real, class Surrogate>
-SNN_HD void step_tile(const Fire<Real> fire, const Surrogate& surrogate, const Real* constants, Rows<Real> params,
+template <class Neuron, bool kSmooth, bool kKeep, class Real, class Surrogate>
+SNN_HD void step_tile(const Fire<Real> fire, const Surrogate& surrogate, const Constants<Real> constants, Rows<Real> params,
                       const Real* x, Real* spike, Rows<Real> state, Rows<Real> kept, int n) {
   constexpr int S = Neuron::states, P = Neuron::params;
-  if (fire.smooth) {
+  if (kSmooth) {
     for (int i = 0; i < n; ++i) {
       auto v = Column<S, Real>::load(state, i);
-      Neuron::charge(v.value, x[i], Column<P, Real>::load(params, i).value, constants);
+      Neuron::charge(v.value, x[i], Column<P, Real>::load(params, i).value, constants.value);
       v.store(state, i);
       if (kKeep) v.store(kept, i);
     }
@@ -71,7 +77,7 @@ SNN_HD void step_tile(const Fire<Real> fire, const Surrogate& surrogate, const R
 #pragma omp simd
   for (int i = 0; i < n; ++i) {
     auto v = Column<S, Real>::load(state, i);
-    Neuron::charge(v.value, x[i], Column<P, Real>::load(params, i).value, constants);
+    Neuron::charge(v.value, x[i], Column<P, Real>::load(params, i).value, constants.value);
     if (kKeep) v.store(kept, i);
     const Real s = heaviside(v.value[0], fire.v_threshold);
     if (!kKeep) spike[i] = s;  // backward's first pass wants h only
@@ -81,11 +87,11 @@ SNN_HD void step_tile(const Fire<Real> fire, const Surrogate& surrogate, const R
 }
 
 // Forward: `state` holds the initial state and ends as the last.
-template <class Neuron, class Real, class Surrogate, class Io>
-SNN_HD void forward_tile(const Fire<Real>& fire, const Surrogate& surrogate, const Real* constants, Rows<Real> params,
+template <class Neuron, bool kSmooth, class Real, class Surrogate, class Io>
+SNN_HD void forward_tile(const Fire<Real>& fire, const Surrogate& surrogate, const Constants<Real> constants, Rows<Real> params,
                          Io& io, Rows<Real> state, int64_t T, int n) {
   for (int64_t t = 0; t < T; ++t) {
-    step_tile<Neuron, false>(fire, surrogate, constants, params, io.x(t), io.spike(t), state, Rows<Real>{}, n);
+    step_tile<Neuron, kSmooth, false>(fire, surrogate, constants, params, io.x(t), io.spike(t), state, Rows<Real>{}, n);
     io.put_spike(t);
     if (Real* v = io.v_seq(t)) {
       for (int i = 0; i < n; ++i) v[i] = state[0][i];
@@ -115,14 +121,14 @@ struct StepBack {
 };
 
 // One step back for one tile. kBefore: the charge's derivative needs the state and input it started from.
-template <class Neuron, bool kBefore, bool kParams, class Real>
-SNN_HD void step_back(const Fire<Real> fire, const Real* constants, Rows<Real> params, const StepBack<Real> at,
+template <class Neuron, bool kSmooth, bool kBefore, bool kParams, class Real>
+SNN_HD void step_back(const Fire<Real> fire, const Constants<Real> constants, Rows<Real> params, const StepBack<Real> at,
                       const BackwardRows<Real> rows, const Real* x, const Real* grad_spike, Real* grad_x, int n) {
   constexpr int S = Neuron::states, P = Neuron::params;
   const Real *h = at.h[0], *sg = rows.sg, *smooth_spike = rows.spike, *smooth_before = rows.spike_before;
 #pragma omp simd
   for (int i = 0; i < n; ++i) {
-    const Real s = fire.smooth ? smooth_spike[i] : heaviside(h[i], fire.v_threshold);
+    const Real s = kSmooth ? smooth_spike[i] : heaviside(h[i], fire.v_threshold);
     auto g = Column<S, Real>::load(rows.grad_state, i);
     g.value[0] = grad_spike[i] * sg[i] + g.value[0] * (fire.reset.dv_dh(s) + fire.reset.dv_ds(h[i]) * sg[i]);
 
@@ -131,29 +137,30 @@ SNN_HD void step_back(const Fire<Real> fire, const Real* constants, Rows<Real> p
     Real x_i = Real(0);
     if (kBefore) {
       v = Column<S, Real>::load(at.before, i);
-      const Real s_before = fire.smooth ? smooth_before[i] : heaviside(v.value[0], fire.v_threshold);
-      v.value[0] = at.reset_before ? fire.reset.after(v.value[0], s_before) : v.value[0];
+      const Real s_before = kSmooth ? smooth_before[i] : heaviside(v.value[0], fire.v_threshold);
+      const Real after = fire.reset.after(v.value[0], s_before);
+      v.value[0] = at.reset_before ? after : v.value[0];
       x_i = x[i];
     }
     if (kParams) {
       auto g_p = Column<P, Real>::load(rows.grad_params, i);
-      Neuron::params_vjp(v.value, x_i, p.value, constants, g.value, g_p.value);
+      Neuron::params_vjp(v.value, x_i, p.value, constants.value, g.value, g_p.value);
       g_p.store(rows.grad_params, i);
     }
-    grad_x[i] = Neuron::charge_vjp(v.value, x_i, p.value, constants, g.value);
+    grad_x[i] = Neuron::charge_vjp(v.value, x_i, p.value, constants.value, g.value);
     g.store(rows.grad_state, i);
   }
 }
 
-template <class Neuron, class Real, class Surrogate, class Io>
-SNN_HD void backward_tile(const Fire<Real>& fire, const Surrogate& surrogate, const Real* constants, Rows<Real> params,
+template <class Neuron, bool kSmooth, class Real, class Surrogate, class Io>
+SNN_HD void backward_tile(const Fire<Real>& fire, const Surrogate& surrogate, const Constants<Real> constants, Rows<Real> params,
                           Io& io, const BackwardRows<Real>& rows, int64_t T, int n) {
   constexpr int S = Neuron::states;
   for (int k = 0; k < S; ++k)
     for (int i = 0; i < n; ++i) rows.running[k][i] = rows.state[k][i];
   for (int64_t t = 0; t < T; ++t) {
     const Rows<Real> kept{rows.kept[t * S], rows.kept.stride};
-    step_tile<Neuron, true>(fire, surrogate, constants, params, io.x(t), rows.spike, rows.running, kept, n);
+    step_tile<Neuron, kSmooth, true>(fire, surrogate, constants, params, io.x(t), rows.spike, rows.running, kept, n);
   }
 
   for (int64_t t = T - 1; t >= 0; --t) {
@@ -161,7 +168,7 @@ SNN_HD void backward_tile(const Fire<Real>& fire, const Surrogate& surrogate, co
     const Rows<Real> before = t > 0 ? Rows<Real>{rows.kept[(t - 1) * S], rows.kept.stride} : rows.state;
     const StepBack<Real> at{h, before, t > 0};
     surrogate.grad(h[0], fire.v_threshold, rows.sg, n);
-    if (fire.smooth) {
+    if (kSmooth) {
       surrogate.step(h[0], fire.v_threshold, rows.spike, n);
       surrogate.step(before[0], fire.v_threshold, rows.spike_before, n);
     }
@@ -171,11 +178,11 @@ SNN_HD void backward_tile(const Fire<Real>& fire, const Surrogate& surrogate, co
     const Real* g = io.grad_spike(t);
     Real* grad_x = io.grad_x(t);
     if (rows.grad_params.data != nullptr) {
-      step_back<Neuron, true, true>(fire, constants, params, at, rows, io.x(t), g, grad_x, n);
+      step_back<Neuron, kSmooth, true, true>(fire, constants, params, at, rows, io.x(t), g, grad_x, n);
     } else if (Neuron::linear) {
-      step_back<Neuron, false, false>(fire, constants, params, at, rows, g, g, grad_x, n);
+      step_back<Neuron, kSmooth, false, false>(fire, constants, params, at, rows, g, g, grad_x, n);
     } else {
-      step_back<Neuron, true, false>(fire, constants, params, at, rows, io.x(t), g, grad_x, n);
+      step_back<Neuron, kSmooth, true, false>(fire, constants, params, at, rows, io.x(t), g, grad_x, n);
     }
     io.put_grad_x(t);
   }

@@ -74,15 +74,19 @@ bool set_isa(const char* name) {
   return false;
 }
 
-int64_t forward_tile_lanes(int64_t, int64_t real_bytes) { return 4096 / real_bytes; }
+// Measured (docs/measurements.md): rows of 4 KiB, and h of a whole tile well inside L2.
+constexpr int64_t kRowBytes = 4096, kKeptBytes = 128 << 10;
+
+int64_t forward_tile_lanes(int64_t real_bytes) { return kRowBytes / real_bytes; }
 
 int64_t backward_tile_lanes(int64_t T, int64_t states, int64_t real_bytes) {
-  constexpr int64_t kKeptBytes = 128 << 10;  // h of a whole tile stays in L2
-  return round_lanes(kKeptBytes / (std::max<int64_t>(T, 1) * states * real_bytes), 64, 4096 / real_bytes);
+  return round_lanes(kKeptBytes / (std::max<int64_t>(T, 1) * states * real_bytes), 64, kRowBytes / real_bytes);
 }
 
+int64_t stream_threshold_bytes() { return 16 << 20; }
+
 int64_t scratch_rows(int64_t T, int64_t states, int64_t params, bool backward) {
-  return backward ? (3 + T) * states + 2 * params + 7 : states + params + 2;
+  return backward ? (3 + T) * states + 2 * params + 8 : states + params + 5;
 }
 
 }  // namespace snn

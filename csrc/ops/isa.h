@@ -30,8 +30,9 @@ bool set_isa(const char* name);
 
 // Geometry of tiles, shared by the glue and the kernels. Depends on nothing but the shape: results never depend on
 // the number of threads.
-int64_t forward_tile_lanes(int64_t T, int64_t real_bytes);
+int64_t forward_tile_lanes(int64_t real_bytes);
 int64_t backward_tile_lanes(int64_t T, int64_t states, int64_t real_bytes);
+int64_t stream_threshold_bytes();  // outputs from this size on are written past the caches
 int64_t scratch_rows(int64_t T, int64_t states, int64_t params, bool backward);
 
 }  // namespace snn

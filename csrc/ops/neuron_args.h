@@ -7,7 +7,6 @@ namespace snn {
 
 enum class DType : int { kFloat = 0, kDouble = 1, kBFloat16 = 2, kHalf = 3 };
 constexpr int kDTypes = 4;
-constexpr int kMaxNumbers = 16;  // parameters and constants of one neuron
 
 // "state" tensors are double for double x and float otherwise. Lanes of one step are contiguous; x_seq and
 // grad_spike_seq may have any distance between steps (0 for an expanded input).

@@ -106,6 +106,7 @@ struct NeuronCall {
                     "), got ", surrogate);
     STD_TORCH_CHECK(surrogate_args.size() == 2, op, ".surrogate_args: must hold 2 numbers, got ",
                     surrogate_args.size());
+    STD_TORCH_CHECK(!smooth || dtype == DType::kDouble, op, ".smooth: is for gradient checks and needs float64 x_seq");
     args.v_threshold = v_threshold;
     args.reset = reset;
     args.v_reset = v_reset;

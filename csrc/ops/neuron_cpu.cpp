@@ -98,7 +98,7 @@ Three forward(const Tensor x_seq, const Maybe state_init, const Maybe params, in
                    std::move(numbers), inner, keep_v_seq);
   call.set_fire(v_threshold, reset, v_reset, detach_reset, surrogate, surrogate_args, smooth);
   const auto kernel = current_isa().neuron_kernels()->forward[kNeuron][int(call.dtype)];
-  const int64_t tile = forward_tile_lanes(call.args.T, real_bytes(call.dtype));
+  const int64_t tile = forward_tile_lanes(real_bytes(call.dtype));
   over_tiles(call, tile, scratch_rows(call.args.T, call.facts.states, call.facts.params, false),
              [&](int64_t begin, int64_t end, void* scratch) { kernel(call.args, call.out, begin, end, scratch); });
   return call.result();

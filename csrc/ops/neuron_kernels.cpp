@@ -54,40 +54,50 @@ struct Scratch {
   Real* row() { return rows(1).data; }
 };
 
-// A tensor [T, N] read or written row by row; the same memory where no conversion is needed.
+// A tensor [T, N] read row by row; the same memory where no conversion is needed.
 template <class Scalar, class Real>
 struct Reader {
   const Scalar* base;
-  int64_t stride;
+  int64_t stride, steps;
   Real* buffer;
-  const Real* row(int64_t t, int64_t lane, int n) const {
-    decode_row(base + t * stride + lane, buffer, n);
-    return buffer;
+
+  const Real* row(int64_t t, int64_t ahead, int64_t lane, int n) const {
+    const Scalar* at = base + t * stride + lane;
+    if (t + ahead >= 0 && t + ahead < steps) prefetch_bytes(at + ahead * stride, n * int64_t(sizeof(Scalar)));
+    if constexpr (sizeof(Scalar) == sizeof(Real)) {
+      return at;
+    } else {
+      decode_row(at, buffer, n);
+      return buffer;
+    }
   }
 };
-template <class Real>
-struct Reader<Real, Real> {
-  const Real* base;
-  int64_t stride;
-  Real* buffer;
-  const Real* row(int64_t t, int64_t lane, int) const { return base + t * stride + lane; }
-};
 
+// A tensor [T, N] written row by row, past the caches if `stream`.
 template <class Scalar, class Real>
 struct Writer {
   Scalar* base;
   int64_t stride;
+  bool stream;
   Real* buffer;
-  Real* row(int64_t, int64_t) const { return buffer; }
-  void put(int64_t t, int64_t lane, int n) const { encode_row(buffer, base + t * stride + lane, n); }
-};
-template <class Real>
-struct Writer<Real, Real> {
-  Real* base;
-  int64_t stride;
-  Real* buffer;
-  Real* row(int64_t t, int64_t lane) const { return base + t * stride + lane; }
-  void put(int64_t, int64_t, int) const {}
+  Scalar* encoded;  // where a half row waits to be streamed
+
+  Real* row(int64_t t, int64_t lane) const {
+    if constexpr (sizeof(Scalar) == sizeof(Real)) {
+      if (!stream) return base + t * stride + lane;
+    }
+    return buffer;
+  }
+  void put(int64_t t, int64_t lane, int n) const {
+    Scalar* at = base + t * stride + lane;
+    const Scalar* row = encoded;
+    if constexpr (sizeof(Scalar) == sizeof(Real)) {
+      row = buffer;
+    } else {
+      encode_row(buffer, stream ? encoded : at, n);
+    }
+    if (stream) stream_bytes(row, at, n * int64_t(sizeof(Scalar)));
+  }
 };
 
 template <class Scalar, class Real>
@@ -97,11 +107,11 @@ struct ForwardRows {
   Writer<Real, Real> v_out;
   int64_t lane;
   int n;
-  const Real* x(int64_t t) const { return x_seq.row(t, lane, n); }
+  const Real* x(int64_t t) const { return x_seq.row(t, 1, lane, n); }
   Real* spike(int64_t t) const { return spike_seq.row(t, lane); }
   void put_spike(int64_t t) const { spike_seq.put(t, lane, n); }
   Real* v_seq(int64_t t) const { return v_out.base ? v_out.row(t, lane) : nullptr; }
-  void put_v_seq(int64_t) const {}
+  void put_v_seq(int64_t t) const { v_out.put(t, lane, n); }
 };
 
 template <class Scalar, class Real>
@@ -112,17 +122,22 @@ struct BackwardTensors {
   const Real* zeros;
   int64_t lane;
   int n;
-  const Real* x(int64_t t) const { return x_seq.row(t, lane, n); }
-  const Real* grad_spike(int64_t t) const { return grad_spike_seq.base ? grad_spike_seq.row(t, lane, n) : zeros; }
-  const Real* grad_v_seq(int64_t t) const { return grad_v.base ? grad_v.row(t, lane, n) : nullptr; }
+  const Real* x(int64_t t) const { return x_seq.row(t, 1, lane, n); }
+  const Real* grad_spike(int64_t t) const { return grad_spike_seq.base ? grad_spike_seq.row(t, -1, lane, n) : zeros; }
+  const Real* grad_v_seq(int64_t t) const { return grad_v.base ? grad_v.row(t, -1, lane, n) : nullptr; }
   Real* grad_x(int64_t t) const { return grad_x_seq.row(t, lane); }
   void put_grad_x(int64_t t) const { grad_x_seq.put(t, lane, n); }
 };
 
+template <class Scalar>
+bool worth_streaming(const NeuronArgs& a) {
+  return a.T * a.N * int64_t(sizeof(Scalar)) >= stream_threshold_bytes();
+}
+
 template <class Real>
 Fire<Real> make_fire(const NeuronArgs& a) {
   const Real v_threshold = Real(a.v_threshold);
-  return {v_threshold, Reset<Real>::make(ResetKind(a.reset), v_threshold, Real(a.v_reset), a.detach_reset), a.smooth};
+  return {v_threshold, Reset<Real>::make(ResetKind(a.reset), v_threshold, Real(a.v_reset), a.detach_reset)};
 }
 
 template <class Real>
@@ -156,33 +171,48 @@ void load_lanes(const NeuronArgs& a, int64_t lane, int n, Rows<Real> state, Rows
 }
 
 template <class Neuron, class Real>
-void load_constants(const NeuronArgs& a, Real* constants) {
-  for (int k = 0; k < Neuron::constants; ++k) constants[k] = Real(a.numbers[Neuron::params + k]);
+Constants<Real> load_constants(const NeuronArgs& a) {
+  static_assert(Neuron::constants <= kMaxConstants, "raise kMaxConstants");
+  Constants<Real> c{};
+  for (int k = 0; k < Neuron::constants; ++k) c.value[k] = Real(a.numbers[Neuron::params + k]);
+  return c;
 }
+
+// Smooth firing exists for gradient checks, which are done in float64.
+template <class Real>
+constexpr bool kHasSmooth = sizeof(Real) == 8;
 
 template <class Neuron, class Scalar>
 void forward(const NeuronArgs& a, const ForwardOut& out, int64_t begin, int64_t end, void* scratch) {
   using Real = typename RealOf<Scalar>::type;
-  const int64_t tile = forward_tile_lanes(a.T, sizeof(Real));
+  const int64_t tile = forward_tile_lanes(sizeof(Real));
   Scratch<Real> memory{static_cast<Real*>(scratch), tile + int64_t(64 / sizeof(Real))};
   const Rows<Real> state = memory.rows(Neuron::states), params = memory.rows(Neuron::params);
   const auto surrogate = HostSurrogate<Real>::choose(Surrogates{}, a);
   const Fire<Real> fire = make_fire<Real>(a);
-  Real constants[kMaxNumbers] = {};
-  load_constants<Neuron>(a, constants);
-  ForwardRows<Scalar, Real> io{{static_cast<const Scalar*>(a.x_seq), a.x_stride, memory.row()},
-                               {static_cast<Scalar*>(out.spike_seq), a.N, memory.row()},
-                               {static_cast<Real*>(out.v_seq), a.N, nullptr},
-                               0,
-                               0};
+  const auto constants = load_constants<Neuron, Real>(a);
+  Real* buffers[5];
+  for (Real*& row : buffers) row = memory.row();
+  const bool stream = worth_streaming<Scalar>(a);
+  ForwardRows<Scalar, Real> io{
+      {static_cast<const Scalar*>(a.x_seq), a.x_stride, a.T, buffers[0]},
+      {static_cast<Scalar*>(out.spike_seq), a.N, stream, buffers[1], reinterpret_cast<Scalar*>(buffers[2])},
+      {static_cast<Real*>(out.v_seq), a.N, stream, buffers[3], buffers[4]},
+      0,
+      0};
   for (int64_t lane = begin; lane < end; lane += tile) {
     const int n = int(minimum(tile, end - lane));
     io.lane = lane;
     io.n = n;
     load_lanes<Neuron>(a, lane, n, state, params);
-    forward_tile<Neuron>(fire, surrogate, constants, params, io, state, a.T, n);
+    if (kHasSmooth<Real> && a.smooth) {
+      forward_tile<Neuron, kHasSmooth<Real>>(fire, surrogate, constants, params, io, state, a.T, n);
+    } else {
+      forward_tile<Neuron, false>(fire, surrogate, constants, params, io, state, a.T, n);
+    }
     for (int k = 0; k < Neuron::states; ++k) copy(state[k], static_cast<Real*>(out.state_last) + k * a.N + lane, n);
   }
+  if (stream) stream_fence();
 }
 
 // Sums over time arrive per lane; with one channel they are summed over the lanes of the tile right here.
@@ -216,23 +246,23 @@ void backward(const NeuronArgs& a, const BackwardIo& b, int64_t begin, int64_t e
   rows.spike_before = memory.row();
   const Rows<Real> params = memory.rows(P), grad_params = memory.rows(P);
   if (b.grad_params) rows.grad_params = grad_params;
+  Real* buffers[5];
+  for (Real*& row : buffers) row = memory.row();
+  fill(buffers[4], Real(0), int(tile));
   BackwardTensors<Scalar, Real> io{
-      {static_cast<const Scalar*>(a.x_seq), a.x_stride, memory.row()},
-      {static_cast<const Scalar*>(b.grad_spike_seq), b.grad_spike_stride, memory.row()},
-      {static_cast<const Real*>(b.grad_v_seq), a.N, nullptr},
-      {static_cast<Scalar*>(b.grad_x_seq), a.N, memory.row()},
-      nullptr,
+      {static_cast<const Scalar*>(a.x_seq), a.x_stride, a.T, buffers[0]},
+      {static_cast<const Scalar*>(b.grad_spike_seq), b.grad_spike_stride, a.T, buffers[1]},
+      {static_cast<const Real*>(b.grad_v_seq), a.N, a.T, nullptr},
+      {static_cast<Scalar*>(b.grad_x_seq), a.N, worth_streaming<Scalar>(a), buffers[2],
+       reinterpret_cast<Scalar*>(buffers[3])},
+      buffers[4],
       0,
       0};
-  Real* zeros = memory.row();
-  fill(zeros, Real(0), int(tile));
-  io.zeros = zeros;
   rows.kept = memory.rows(a.T * S);
 
   const auto surrogate = HostSurrogate<Real>::choose(Surrogates{}, a);
   const Fire<Real> fire = make_fire<Real>(a);
-  Real constants[kMaxNumbers] = {};
-  load_constants<Neuron>(a, constants);
+  const auto constants = load_constants<Neuron, Real>(a);
   for (int64_t lane = begin; lane < end; lane += tile) {
     const int n = int(minimum(tile, end - lane));
     io.lane = lane;
@@ -244,12 +274,17 @@ void backward(const NeuronArgs& a, const BackwardIo& b, int64_t begin, int64_t e
     }
     if (b.grad_params)
       for (int k = 0; k < P; ++k) fill(grad_params[k], Real(0), n);
-    backward_tile<Neuron>(fire, surrogate, constants, params, io, rows, a.T, n);
+    if (kHasSmooth<Real> && a.smooth) {
+      backward_tile<Neuron, kHasSmooth<Real>>(fire, surrogate, constants, params, io, rows, a.T, n);
+    } else {
+      backward_tile<Neuron, false>(fire, surrogate, constants, params, io, rows, a.T, n);
+    }
     if (b.grad_state_init)
       for (int k = 0; k < S; ++k)
         copy(rows.grad_state[k], static_cast<Real*>(b.grad_state_init) + k * a.N + lane, n);
     if (b.grad_params) store_grad_params<Neuron>(a, b, grad_params, lane, n, tile);
   }
+  stream_fence();
 }
 
 template <class... N>
