@@ -48,7 +48,8 @@ PYBIND11_MODULE(_C, m) {
   m.def("build_facts", build_facts);
   m.def("neuron_table", [] {
     py::dict table;
-    for (const auto& row : snn::neuron_table()) table[py::str(row.name)] = py::make_tuple(row.states, row.params, row.constants);
+    for (const auto& row : snn::neuron_table())
+      table[py::str(row.name)] = py::make_tuple(row.states, row.params, row.constants);
     return table;
   });
   m.def("surrogate_names", snn::surrogate_names);

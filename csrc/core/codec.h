@@ -53,7 +53,7 @@ SNN_HD Half encode(float x, Half*) {
   const uint32_t sign = (b >> 16) & 0x8000u;
   const uint32_t magnitude = b & 0x7fffffffu;
   const uint32_t odd = (magnitude >> 13) & 1u;
-  const uint32_t normal = (magnitude + 0xc8000fffu + odd) >> 13;  // re-biased by -112, rounded to nearest even
+  const uint32_t normal = (magnitude + 0xc8000fffu + odd) >> 13;      // re-biased by -112, rounded to nearest even
   const float shifted = from_bits<float>(int32_t(magnitude)) + 0.5f;  // below 2^-14 this addition rounds for us
   const uint32_t subnormal = uint32_t(to_bits(shifted)) - 0x3f000000u;
   uint32_t h = magnitude < 0x38800000u ? subnormal : normal;

@@ -34,9 +34,9 @@ struct Bits<double> {
   static constexpr double ln2_hi = 6.93147180369123816490e-01, ln2_lo = 1.90821492927058770002e-10;
   // 1/n! from n = 13 down to 0
   static constexpr int exp_terms = 14, log_terms = 12, sin_terms = 12;
-  static constexpr double exp_series[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880,
-                                          1.0 / 40320,      1.0 / 5040,      1.0 / 720,      1.0 / 120,     1.0 / 24,
-                                          1.0 / 6,          0.5,             1.0,            1.0};
+  static constexpr double exp_series[] = {
+      1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040,
+      1.0 / 720,        1.0 / 120,       1.0 / 24,       1.0 / 6,       0.5,          1.0,         1.0};
 };
 
 template <class Real>
@@ -84,7 +84,8 @@ SNN_HD Real exp_negative(Real x) {
   return p * from_bits<Real>(typename B::Int(exponent << B::mantissa));
 }
 
-// ln(x) for normal x > 0 (inf and NaN give themselves), by x = m * 2^e with m around 1 and ln(m) = 2 artanh((m - 1)/(m + 1)).
+// ln(x) for normal x > 0 (inf and NaN give themselves), by x = m * 2^e with m around 1 and ln(m) = 2 artanh((m - 1)/(m
+// + 1)).
 template <class Real>
 SNN_HD Real log_positive(Real x) {
   using B = Bits<Real>;
@@ -92,7 +93,8 @@ SNN_HD Real log_positive(Real x) {
   const Int sqrt_half = to_bits(Real(0.70710678118654752440));
   const Int exponent = (to_bits(x) - sqrt_half) >> B::mantissa;
   const Real m = from_bits<Real>(to_bits(x) - exponent * (Int(1) << B::mantissa));
-  // The exponent as a number, by way of round_magic's mantissa: 64-bit integers have no vector conversion before AVX-512.
+  // The exponent as a number, by way of round_magic's mantissa: 64-bit integers have no vector conversion before
+  // AVX-512.
   const Real e = from_bits<Real>(to_bits(B::round_magic) + exponent) - B::round_magic;
   const Real s = (m - Real(1)) / (m + Real(1));
   const Real s2 = s * s;

@@ -266,9 +266,8 @@ struct SurrogateList {
 };
 
 // The list. A surrogate's number is its place here; Python reads names and numbers from the library.
-using Surrogates =
-    SurrogateList<Sigmoid, ATan, PiecewiseQuadratic, PiecewiseExp, SoftSign, SuperSpike, FastSigmoid, Erf,
-                  NonzeroSignLogAbs, PiecewiseLeakyReLU, SquarewaveFourierSeries, S2NN, QPseudoSpike, LeakyKReLU,
-                  FakeNumericalGradient, LogTailedReLU, Rect, StraightThrough>;
+using Surrogates = SurrogateList<Sigmoid, ATan, PiecewiseQuadratic, PiecewiseExp, SoftSign, SuperSpike, FastSigmoid,
+                                 Erf, NonzeroSignLogAbs, PiecewiseLeakyReLU, SquarewaveFourierSeries, S2NN,
+                                 QPseudoSpike, LeakyKReLU, FakeNumericalGradient, LogTailedReLU, Rect, StraightThrough>;
 
 }  // namespace snn

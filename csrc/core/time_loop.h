@@ -60,8 +60,8 @@ SNN_HD Real heaviside(Real h, Real v_threshold) {
 
 // One step of one tile: charges `state` to h, fires into `spike`, resets. h goes to `kept` as well if kKeep.
 template <class Neuron, bool kSmooth, bool kKeep, class Real, class Surrogate>
-SNN_HD void step_tile(const Fire<Real> fire, const Surrogate& surrogate, const Constants<Real> constants, Rows<Real> params,
-                      const Real* x, Real* spike, Rows<Real> state, Rows<Real> kept, int n) {
+SNN_HD void step_tile(const Fire<Real> fire, const Surrogate& surrogate, const Constants<Real> constants,
+                      Rows<Real> params, const Real* x, Real* spike, Rows<Real> state, Rows<Real> kept, int n) {
   constexpr int S = Neuron::states, P = Neuron::params;
   if (kSmooth) {
     for (int i = 0; i < n; ++i) {
@@ -88,8 +88,8 @@ SNN_HD void step_tile(const Fire<Real> fire, const Surrogate& surrogate, const C
 
 // Forward: `state` holds the initial state and ends as the last.
 template <class Neuron, bool kSmooth, class Real, class Surrogate, class Io>
-SNN_HD void forward_tile(const Fire<Real>& fire, const Surrogate& surrogate, const Constants<Real> constants, Rows<Real> params,
-                         Io& io, Rows<Real> state, int64_t T, int n) {
+SNN_HD void forward_tile(const Fire<Real>& fire, const Surrogate& surrogate, const Constants<Real> constants,
+                         Rows<Real> params, Io& io, Rows<Real> state, int64_t T, int n) {
   for (int64_t t = 0; t < T; ++t) {
     step_tile<Neuron, kSmooth, false>(fire, surrogate, constants, params, io.x(t), io.spike(t), state, Rows<Real>{}, n);
     io.put_spike(t);
@@ -122,8 +122,9 @@ struct StepBack {
 
 // One step back for one tile. kBefore: the charge's derivative needs the state and input it started from.
 template <class Neuron, bool kSmooth, bool kBefore, bool kParams, class Real>
-SNN_HD void step_back(const Fire<Real> fire, const Constants<Real> constants, Rows<Real> params, const StepBack<Real> at,
-                      const BackwardRows<Real> rows, const Real* x, const Real* grad_spike, Real* grad_x, int n) {
+SNN_HD void step_back(const Fire<Real> fire, const Constants<Real> constants, Rows<Real> params,
+                      const StepBack<Real> at, const BackwardRows<Real> rows, const Real* x, const Real* grad_spike,
+                      Real* grad_x, int n) {
   constexpr int S = Neuron::states, P = Neuron::params;
   const Real *h = at.h[0], *sg = rows.sg, *smooth_spike = rows.spike, *smooth_before = rows.spike_before;
 #pragma omp simd
@@ -153,8 +154,8 @@ SNN_HD void step_back(const Fire<Real> fire, const Constants<Real> constants, Ro
 }
 
 template <class Neuron, bool kSmooth, class Real, class Surrogate, class Io>
-SNN_HD void backward_tile(const Fire<Real>& fire, const Surrogate& surrogate, const Constants<Real> constants, Rows<Real> params,
-                          Io& io, const BackwardRows<Real>& rows, int64_t T, int n) {
+SNN_HD void backward_tile(const Fire<Real>& fire, const Surrogate& surrogate, const Constants<Real> constants,
+                          Rows<Real> params, Io& io, const BackwardRows<Real>& rows, int64_t T, int n) {
   constexpr int S = Neuron::states;
   for (int k = 0; k < S; ++k)
     for (int i = 0; i < n; ++i) rows.running[k][i] = rows.state[k][i];

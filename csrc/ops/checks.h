@@ -33,9 +33,7 @@ inline DType kernel_dtype(const std::string& op, const Tensor& x) {
 }
 
 // The dtype of states and parameters: float64 for float64 input, else float32.
-inline ScalarType state_dtype(DType dtype) {
-  return dtype == DType::kDouble ? ScalarType::Double : ScalarType::Float;
-}
+inline ScalarType state_dtype(DType dtype) { return dtype == DType::kDouble ? ScalarType::Double : ScalarType::Float; }
 
 inline void check_companion(const std::string& op, const char* name, const std::optional<Tensor>& t, const Tensor& x,
                             ScalarType dtype, int64_t numel) {

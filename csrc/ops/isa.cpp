@@ -56,9 +56,7 @@ std::atomic<int>& isa_index() {
   return index;
 }
 
-int64_t round_lanes(int64_t lanes, int64_t least, int64_t most) {
-  return std::clamp(lanes / 64 * 64, least, most);
-}
+int64_t round_lanes(int64_t lanes, int64_t least, int64_t most) { return std::clamp(lanes / 64 * 64, least, most); }
 
 }  // namespace
 

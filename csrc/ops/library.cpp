@@ -27,9 +27,10 @@ std::vector<std::string> names(SurrogateList<S...>) {
 }
 
 void define_neuron(torch::stable::detail::StableLibrary& m, const NeuronFacts& f) {
-  const std::string dynamics = "Tensor x_seq, Tensor? state_init, Tensor? params, int inner, float[] state_rest, "
-                               "float[] numbers, float v_threshold, int reset, float v_reset, bool detach_reset, "
-                               "int surrogate, float[] surrogate_args, bool smooth, ";
+  const std::string dynamics =
+      "Tensor x_seq, Tensor? state_init, Tensor? params, int inner, float[] state_rest, "
+      "float[] numbers, float v_threshold, int reset, float v_reset, bool detach_reset, "
+      "int surrogate, float[] surrogate_args, bool smooth, ";
   const std::string forward = std::string(f.name) + "_forward(" + dynamics +
                               "bool keep_v_seq)"
                               " -> (Tensor spike_seq, Tensor state_last, Tensor v_seq)";

@@ -12,11 +12,11 @@ constexpr int kDTypes = 4;
 // grad_spike_seq may have any distance between steps (0 for an expanded input).
 struct NeuronArgs {
   int64_t T, N;
-  const void* x_seq;  // [T, N]
-  int64_t x_stride;   // elements between two steps
+  const void* x_seq;       // [T, N]
+  int64_t x_stride;        // elements between two steps
   const void* state_init;  // [states, N] or nullptr: `state_rest` everywhere
   const double* state_rest;
-  const void* params;  // [params, channels] or nullptr: the first numbers of `numbers`
+  const void* params;       // [params, channels] or nullptr: the first numbers of `numbers`
   int64_t channels, inner;  // lane -> channel: (lane / inner) % channels
   const double* numbers;    // parameters, then constants
   double v_threshold, v_reset;

@@ -82,8 +82,8 @@ struct NeuronCall {
     args.channels = 1;
     args.inner = inner;
     if (p.has_value()) {
-      STD_TORCH_CHECK(p->dim() == 2 && p->size(0) == facts.params && p->size(1) >= 1, op,
-                      ".params: must be [", facts.params, ", channels]");
+      STD_TORCH_CHECK(p->dim() == 2 && p->size(0) == facts.params && p->size(1) >= 1, op, ".params: must be [",
+                      facts.params, ", channels]");
       args.channels = p->size(1);
       STD_TORCH_CHECK(inner >= 1, op, ".inner: must be at least 1, got ", inner);
     }

@@ -92,8 +92,8 @@ Tensor reduce_params(const BackwardCall& call, const Tensor& partial, int64_t ti
 
 template <int kNeuron>
 Three forward(const Tensor x_seq, const Maybe state_init, const Maybe params, int64_t inner, Numbers state_rest,
-              Numbers numbers, double v_threshold, int64_t reset, double v_reset, bool detach_reset,
-              int64_t surrogate, Numbers surrogate_args, bool smooth, bool keep_v_seq) {
+              Numbers numbers, double v_threshold, int64_t reset, double v_reset, bool detach_reset, int64_t surrogate,
+              Numbers surrogate_args, bool smooth, bool keep_v_seq) {
   ForwardCall call(neuron_facts(Neurons{}, kNeuron), x_seq, state_init, params, std::move(state_rest),
                    std::move(numbers), inner, keep_v_seq);
   call.set_fire(v_threshold, reset, v_reset, detach_reset, surrogate, surrogate_args, smooth);
@@ -138,6 +138,4 @@ void implement(torch::stable::detail::StableLibrary& m, std::integer_sequence<in
 }  // namespace
 }  // namespace snn
 
-STABLE_TORCH_LIBRARY_IMPL(snncore, CPU, m) {
-  snn::implement(m, std::make_integer_sequence<int, snn::Neurons::size>{});
-}
+STABLE_TORCH_LIBRARY_IMPL(snncore, CPU, m) { snn::implement(m, std::make_integer_sequence<int, snn::Neurons::size>{}); }

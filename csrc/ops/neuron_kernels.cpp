@@ -249,15 +249,14 @@ void backward(const NeuronArgs& a, const BackwardIo& b, int64_t begin, int64_t e
   Real* buffers[5];
   for (Real*& row : buffers) row = memory.row();
   fill(buffers[4], Real(0), int(tile));
-  BackwardTensors<Scalar, Real> io{
-      {static_cast<const Scalar*>(a.x_seq), a.x_stride, a.T, buffers[0]},
-      {static_cast<const Scalar*>(b.grad_spike_seq), b.grad_spike_stride, a.T, buffers[1]},
-      {static_cast<const Real*>(b.grad_v_seq), a.N, a.T, nullptr},
-      {static_cast<Scalar*>(b.grad_x_seq), a.N, worth_streaming<Scalar>(a), buffers[2],
-       reinterpret_cast<Scalar*>(buffers[3])},
-      buffers[4],
-      0,
-      0};
+  BackwardTensors<Scalar, Real> io{{static_cast<const Scalar*>(a.x_seq), a.x_stride, a.T, buffers[0]},
+                                   {static_cast<const Scalar*>(b.grad_spike_seq), b.grad_spike_stride, a.T, buffers[1]},
+                                   {static_cast<const Real*>(b.grad_v_seq), a.N, a.T, nullptr},
+                                   {static_cast<Scalar*>(b.grad_x_seq), a.N, worth_streaming<Scalar>(a), buffers[2],
+                                    reinterpret_cast<Scalar*>(buffers[3])},
+                                   buffers[4],
+                                   0,
+                                   0};
   rows.kept = memory.rows(a.T * S);
 
   const auto surrogate = HostSurrogate<Real>::choose(Surrogates{}, a);
@@ -280,8 +279,7 @@ void backward(const NeuronArgs& a, const BackwardIo& b, int64_t begin, int64_t e
       backward_tile<Neuron, false>(fire, surrogate, constants, params, io, rows, a.T, n);
     }
     if (b.grad_state_init)
-      for (int k = 0; k < S; ++k)
-        copy(rows.grad_state[k], static_cast<Real*>(b.grad_state_init) + k * a.N + lane, n);
+      for (int k = 0; k < S; ++k) copy(rows.grad_state[k], static_cast<Real*>(b.grad_state_init) + k * a.N + lane, n);
     if (b.grad_params) store_grad_params<Neuron>(a, b, grad_params, lane, n, tile);
   }
   stream_fence();
