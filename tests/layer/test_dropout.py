@@ -125,3 +125,16 @@ def test_probability_is_checked_by_torch():
 
 def test_no_time_steps():
     assert layer.Dropout(step_mode="m")(torch.ones(0, B, N)).shape == (0, B, N)
+
+
+@pytest.mark.parametrize("step_mode", ["s", "m"])
+def test_compiled_whole_it_keeps_its_mask(step_mode):
+    torch._dynamo.reset()
+    drop = layer.Dropout(0.5, step_mode=step_mode)
+    compiled = torch.compile(drop, fullgraph=True, backend="eager")
+    x_seq = torch.ones(T, B, N)
+    y_seq = compiled(x_seq) if step_mode == "m" else torch.stack([compiled(x) for x in x_seq])
+    assert y_seq.unique().tolist() == [0.0, 2.0]
+    assert torch.equal(y_seq, y_seq[0].expand_as(y_seq))
+    drop.reset()
+    assert not torch.equal(y_seq[0], compiled(x_seq)[0] if step_mode == "m" else compiled(x_seq[0]))

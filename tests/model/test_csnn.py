@@ -179,6 +179,43 @@ def test_compiled_whole_it_gives_the_same(static):
         torch.testing.assert_close(ours, theirs)
 
 
+def test_encoding_inside_the_compiled_function_is_still_computed_once():
+    torch._dynamo.reset()
+    net = small()
+    want = net(direct(images(), 3))
+    seen = []
+    torch_conv = net.conv_fc[0].forward_step
+    net.conv_fc[0].forward_step = lambda x: seen.append(tuple(x.shape)) or torch_conv(x)
+    got = torch.compile(lambda x: net(direct(x, 3)), fullgraph=True, backend="eager")(images())
+    assert torch.equal(got, want)
+    assert seen == [(5, 2, 9, 12)]
+
+
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_types(dtype, static):
+    net = small().to(dtype)
+    x_seq = direct(images(), 4).to(dtype) if not static else direct(images().to(dtype), 4)
+    spike_seq, grads, buffers = grads_of(net, x_seq)
+    assert (x_seq.stride(0) == 0) is static
+    assert spike_seq.dtype == dtype
+    assert set(spike_seq.unique().tolist()) == {0.0, 1.0}
+    for name, g in grads.items():
+        assert g.dtype == dtype and g.isfinite().all() and g.any(), name
+    assert all(b.isfinite().all() for b in buffers.values())
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_autocast_gives_low_spikes_and_full_gradients(static):
+    x_seq = direct(images(), 4) if static else direct(images(), 4).contiguous()
+    net = small()
+    with torch.autocast("cpu", torch.bfloat16):
+        spike_seq = net(x_seq)
+    assert spike_seq.dtype == torch.bfloat16
+    spike_seq.float().mean(0).square().sum().backward()
+    assert all(p.grad.dtype == torch.float32 and p.grad.any() for p in net.parameters())
+
+
 def test_neuron_arguments_reach_every_neuron():
     net = CSNN(2, spiking_neuron=LIFNode, tau=3.0, v_threshold=0.5, v_reset=None, surrogate_function=Sigmoid(2.0))
     neurons = [m for m in net.modules() if isinstance(m, LIFNode)]

@@ -34,7 +34,8 @@ class StepModule(nn.Module):
 
     's': x [B, *] goes to the torch layer as it is. 'm': x_seq [T, B, *] is folded to [T * B, *], goes to the torch
     layer once, and comes back as [T, B, *]. A static x_seq (`snncore.encoding.direct`) is computed for one step
-    only; the result is then a view with stride 0 over ``T``, which in-place operations refuse.
+    only; the result is then a view with stride 0 over ``T``, which in-place operations refuse. A layer that draws
+    random numbers, or counts its samples, has to override `forward` (as `Dropout` and `BatchNorm2d` do).
 
     Args:
         *args: as the torch layer.
