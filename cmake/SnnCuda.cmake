@@ -1,2 +1,65 @@
+# libsnncore_cuda.so: the CUDA kernels, a library of its own that is loaded only beside a CUDA torch.
+# SNN_CUDA=AUTO builds it when nvcc is found and the torch found is a CUDA build; ON demands it; OFF skips it.
 set(SNN_CUDA_BUILT "no")
 set(SNN_CUDA_ARCHS "")
+if(SNN_CUDA STREQUAL "OFF" OR (SNN_CUDA STREQUAL "AUTO" AND SNN_TORCH_CUDA STREQUAL "None"))
+  message(STATUS "CUDA kernels: not built (SNN_CUDA=${SNN_CUDA}, torch CUDA ${SNN_TORCH_CUDA})")
+  return()
+endif()
+include(CheckLanguage)
+check_language(CUDA)
+if(NOT CMAKE_CUDA_COMPILER)
+  if(SNN_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "SNN_CUDA=ON needs nvcc and found none: put it on PATH, or set CUDACXX=/path/to/nvcc, "
+                        "or install without CUDA kernels (-C cmake.define.SNN_CUDA=OFF)")
+  endif()
+  message(STATUS "CUDA kernels: not built (no nvcc found)")
+  return()
+endif()
+
+# TORCH_CUDA_ARCH_LIST ("8.0;9.0+PTX") is what people with CUDA extensions already set; CMake's own variable wins.
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND DEFINED ENV{TORCH_CUDA_ARCH_LIST})
+  string(REPLACE " " ";" _wanted "$ENV{TORCH_CUDA_ARCH_LIST}")
+  foreach(_arch IN LISTS _wanted)
+    string(REGEX REPLACE "[.]|\\+PTX" "" _number "${_arch}")
+    if(_arch MATCHES "PTX")
+      list(APPEND CMAKE_CUDA_ARCHITECTURES "${_number}")
+    else()
+      list(APPEND CMAKE_CUDA_ARCHITECTURES "${_number}-real")
+    endif()
+  endforeach()
+endif()
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  # Turing to Blackwell; the last one also as PTX, so that the next GPU can compile it for itself.
+  set(CMAKE_CUDA_ARCHITECTURES 75-real 80-real 86-real 90-real 100-real 120)
+endif()
+enable_language(CUDA)
+find_package(CUDAToolkit REQUIRED)
+set(CMAKE_CUDA_STANDARD 17)
+set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+message(STATUS "CUDA kernels: nvcc ${CMAKE_CUDA_COMPILER_VERSION}, architectures ${CMAKE_CUDA_ARCHITECTURES}")
+
+add_library(snn_torch_cuda_stub SHARED csrc/ops/torch_cuda_stub.cpp)
+set_target_properties(snn_torch_cuda_stub PROPERTIES OUTPUT_NAME torch_cuda)
+
+add_library(snncore_cuda SHARED csrc/ops/neuron_cuda.cu)
+target_include_directories(snncore_cuda PRIVATE csrc)
+# USE_CUDA makes torch's header declare aoti_torch_get_current_cuda_stream. -fmad=false: the arithmetic of the CPU.
+target_compile_definitions(snncore_cuda PRIVATE USE_CUDA)
+target_compile_options(snncore_cuda PRIVATE
+  $<$<COMPILE_LANGUAGE:CUDA>:-fmad=false --expt-relaxed-constexpr --compress-mode=size>)
+target_link_libraries(snncore_cuda PRIVATE snn::torch snn_warnings snn_torch_cuda_stub CUDA::cudart_static)
+target_link_options(snncore_cuda PRIVATE -Wl,--no-undefined)
+set_target_properties(snncore_cuda PROPERTIES SKIP_BUILD_RPATH ON CUDA_RUNTIME_LIBRARY Static)
+install(TARGETS snncore_cuda LIBRARY DESTINATION snncore)
+
+if(SNN_PYTHON_MODULE)
+  find_package(pybind11 CONFIG REQUIRED)
+  pybind11_add_module(_C_cuda MODULE csrc/bindings_cuda.cpp)
+  target_link_options(_C_cuda PRIVATE -Wl,--no-as-needed) # nothing of the library is called, only loaded
+  target_link_libraries(_C_cuda PRIVATE snncore_cuda)
+  set_target_properties(_C_cuda PROPERTIES INSTALL_RPATH "$ORIGIN" BUILD_RPATH "$ORIGIN")
+  install(TARGETS _C_cuda LIBRARY DESTINATION snncore)
+endif()
+set(SNN_CUDA_BUILT "yes")
+string(REPLACE ";" " " SNN_CUDA_ARCHS "${CMAKE_CUDA_ARCHITECTURES}")

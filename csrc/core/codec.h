@@ -3,7 +3,7 @@
 
 #include "core/math.h"
 
-#if defined(__SSE2__)
+#if defined(__SSE2__) && !defined(__CUDACC__)
 #include <immintrin.h>
 #endif
 
@@ -28,6 +28,11 @@ template <>
 struct RealOf<Half> {
   using type = float;
 };
+
+SNN_HD float decode(float x) { return x; }
+SNN_HD double decode(double x) { return x; }
+SNN_HD float encode(float x, float*) { return x; }
+SNN_HD double encode(double x, double*) { return x; }
 
 SNN_HD float decode(BFloat16 x) { return from_bits<float>(int32_t(uint32_t(x.bits) << 16)); }
 
@@ -61,6 +66,8 @@ SNN_HD Half encode(float x, Half*) {
   h = magnitude > 0x7f800000u ? 0x7e00u : h;
   return {uint16_t(sign | h)};
 }
+
+#if !defined(__CUDACC__)
 
 template <class Scalar>
 static void decode_row(const Scalar* from, float* to, int n) {
@@ -120,5 +127,7 @@ static inline void prefetch_bytes(const void* from, int64_t bytes) {
   const char* at = static_cast<const char*>(from);
   for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, 2);
 }
+
+#endif  // host rows
 
 }  // namespace snn

@@ -10,3 +10,12 @@
 #endif
 
 #define SNN_RESTRICT __restrict__
+
+// Before a loop over lanes: vector code on the host, unrolled into registers on the device.
+#if defined(__CUDA_ARCH__)
+#define SNN_LANES _Pragma("unroll")
+#elif defined(__CUDACC__)
+#define SNN_LANES
+#else
+#define SNN_LANES _Pragma("omp simd")
+#endif

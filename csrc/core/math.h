@@ -23,7 +23,10 @@ struct Bits<float> {
   static constexpr float ln2_hi = 0.693359375f, ln2_lo = -2.12194440e-4f;
   // 1/n! from n = 7 down to 0
   static constexpr int exp_terms = 8, log_terms = 6, sin_terms = 7;
-  static constexpr float exp_series[] = {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f};
+  SNN_HD static float exp_series(int n) {
+    const float c[] = {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f};
+    return c[n];
+  }
 };
 template <>
 struct Bits<double> {
@@ -34,9 +37,12 @@ struct Bits<double> {
   static constexpr double ln2_hi = 6.93147180369123816490e-01, ln2_lo = 1.90821492927058770002e-10;
   // 1/n! from n = 13 down to 0
   static constexpr int exp_terms = 14, log_terms = 12, sin_terms = 12;
-  static constexpr double exp_series[] = {
-      1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040,
-      1.0 / 720,        1.0 / 120,       1.0 / 24,       1.0 / 6,       0.5,          1.0,         1.0};
+  SNN_HD static double exp_series(int n) {
+    const double c[] = {
+        1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040,
+        1.0 / 720,        1.0 / 120,       1.0 / 24,       1.0 / 6,       0.5,          1.0,         1.0};
+    return c[n];
+  }
 };
 
 template <class Real>
@@ -78,8 +84,8 @@ SNN_HD Real exp_negative(Real x) {
   const Real shifted = bounded * Real(1.4426950408889634074) + B::round_magic;
   const Real k = shifted - B::round_magic;
   const Real r = (bounded - k * B::ln2_hi) - k * B::ln2_lo;
-  Real p = Real(B::exp_series[0]);  // Horner; |r| <= ln2/2
-  for (int n = 1; n < B::exp_terms; ++n) p = p * r + Real(B::exp_series[n]);
+  Real p = B::exp_series(0);  // Horner; |r| <= ln2/2
+  for (int n = 1; n < B::exp_terms; ++n) p = p * r + B::exp_series(n);
   const auto exponent = typename B::UInt(to_bits(shifted) - to_bits(B::round_magic) + B::bias);
   return p * from_bits<Real>(typename B::Int(exponent << B::mantissa));
 }

@@ -63,7 +63,7 @@ template <class Neuron, bool kSmooth, bool kKeep, class Real, class Surrogate>
 SNN_HD void step_tile(const Fire<Real> fire, const Surrogate& surrogate, const Constants<Real> constants,
                       Rows<Real> params, const Real* x, Real* spike, Rows<Real> state, Rows<Real> kept, int n) {
   constexpr int S = Neuron::states, P = Neuron::params;
-  if (kSmooth) {
+  if constexpr (kSmooth) {
     for (int i = 0; i < n; ++i) {
       auto v = Column<S, Real>::load(state, i);
       Neuron::charge(v.value, x[i], Column<P, Real>::load(params, i).value, constants.value);
@@ -72,17 +72,17 @@ SNN_HD void step_tile(const Fire<Real> fire, const Surrogate& surrogate, const C
     }
     surrogate.step(state[0], fire.v_threshold, spike, n);
     for (int i = 0; i < n; ++i) state[0][i] = fire.reset.after(state[0][i], spike[i]);
-    return;
-  }
-#pragma omp simd
-  for (int i = 0; i < n; ++i) {
-    auto v = Column<S, Real>::load(state, i);
-    Neuron::charge(v.value, x[i], Column<P, Real>::load(params, i).value, constants.value);
-    if (kKeep) v.store(kept, i);
-    const Real s = heaviside(v.value[0], fire.v_threshold);
-    if (!kKeep) spike[i] = s;  // backward's first pass wants h only
-    v.value[0] = fire.reset.after(v.value[0], s);
-    v.store(state, i);
+  } else {
+    SNN_LANES
+    for (int i = 0; i < n; ++i) {
+      auto v = Column<S, Real>::load(state, i);
+      Neuron::charge(v.value, x[i], Column<P, Real>::load(params, i).value, constants.value);
+      if (kKeep) v.store(kept, i);
+      const Real s = heaviside(v.value[0], fire.v_threshold);
+      if (!kKeep) spike[i] = s;  // backward's first pass wants h only
+      v.value[0] = fire.reset.after(v.value[0], s);
+      v.store(state, i);
+    }
   }
 }
 
@@ -127,7 +127,7 @@ SNN_HD void step_back(const Fire<Real> fire, const Constants<Real> constants, Ro
                       Real* grad_x, int n) {
   constexpr int S = Neuron::states, P = Neuron::params;
   const Real *h = at.h[0], *sg = rows.sg, *smooth_spike = rows.spike, *smooth_before = rows.spike_before;
-#pragma omp simd
+  SNN_LANES
   for (int i = 0; i < n; ++i) {
     const Real s = kSmooth ? smooth_spike[i] : heaviside(h[i], fire.v_threshold);
     auto g = Column<S, Real>::load(rows.grad_state, i);
@@ -169,7 +169,7 @@ SNN_HD void backward_tile(const Fire<Real>& fire, const Surrogate& surrogate, co
     const Rows<Real> before = t > 0 ? Rows<Real>{rows.kept[(t - 1) * S], rows.kept.stride} : rows.state;
     const StepBack<Real> at{h, before, t > 0};
     surrogate.grad(h[0], fire.v_threshold, rows.sg, n);
-    if (kSmooth) {
+    if constexpr (kSmooth) {
       surrogate.step(h[0], fire.v_threshold, rows.spike, n);
       surrogate.step(before[0], fire.v_threshold, rows.spike_before, n);
     }

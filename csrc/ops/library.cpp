@@ -11,13 +11,10 @@
 
 #include <string>
 
-#include "core/surrogate.h"
 #include "ops/neuron_call.h"
 #include "ops/tables.h"
 
 namespace snn {
-
-const int kSurrogates = Surrogates::size;
 
 namespace {
 

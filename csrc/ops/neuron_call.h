@@ -8,9 +8,9 @@
 #include <tuple>
 #include <vector>
 
+#include "core/surrogate.h"
 #include "neuron/all.h"
 #include "ops/checks.h"
-#include "ops/surrogate_count.h"
 
 namespace snn {
 
@@ -102,7 +102,7 @@ struct NeuronCall {
   void set_fire(double v_threshold, int64_t reset, double v_reset, bool detach_reset, int64_t surrogate,
                 const std::vector<double>& surrogate_args, bool smooth) {
     STD_TORCH_CHECK(reset >= 0 && reset <= 2, op, ".reset: must be 0 (hard), 1 (soft) or 2 (none), got ", reset);
-    STD_TORCH_CHECK(surrogate >= 0 && surrogate < kSurrogates, op, ".surrogate: must be in [0, ", kSurrogates,
+    STD_TORCH_CHECK(surrogate >= 0 && surrogate < Surrogates::size, op, ".surrogate: must be in [0, ", Surrogates::size,
                     "), got ", surrogate);
     STD_TORCH_CHECK(surrogate_args.size() == 2, op, ".surrogate_args: must hold 2 numbers, got ",
                     surrogate_args.size());

@@ -20,7 +20,7 @@ void surrogate_step_row(const Real* h, Real v_threshold, Real* out, int n, Surro
 
 template <class S, class Real>
 void surrogate_grad_row(const Real* h, Real v_threshold, Real* out, int n, SurrogateArgs<Real> p) {
-#pragma omp simd
+  SNN_LANES
   for (int i = 0; i < n; ++i) out[i] = S::grad(h[i] - v_threshold, p);
 }
 

@@ -1,0 +1,305 @@
+// Neuron ops on CUDA: the time loop of core/time_loop.h with one lane per thread, states in registers.
+//
+// Neighbouring threads hold neighbouring lanes, so every access is coalesced. Backward keeps h of all steps in a scratch
+// tensor that lives only during the call; parameter gradients are summed in a fixed order, so results do not vary.
+#include <cuda_runtime.h>
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/macros.h>
+
+#include <algorithm>
+
+#include "core/codec.h"
+#include "core/surrogate.h"
+#include "core/time_loop.h"
+#include "ops/neuron_call.h"
+
+namespace snn {
+namespace {
+
+constexpr int kThreads = 256;
+
+// The surrogate of this call. The branch is the same for all threads.
+template <class Real>
+struct DeviceSurrogate {
+  int which;
+  SurrogateArgs<Real> args;
+
+  __device__ __forceinline__ void step(const Real* h, Real v_threshold, Real* out, int) const {
+    out[0] = pick_step(Surrogates{}, h[0] - v_threshold);
+  }
+  __device__ __forceinline__ void grad(const Real* h, Real v_threshold, Real* out, int) const {
+    out[0] = pick_grad(Surrogates{}, h[0] - v_threshold);
+  }
+
+ private:
+  template <class... S>
+  __device__ __forceinline__ Real pick_step(SurrogateList<S...>, Real u) const {
+    Real result = Real(0);
+    int k = 0;
+    ((k++ == which ? (result = S::step(u, args), 0) : 0), ...);
+    return result;
+  }
+  template <class... S>
+  __device__ __forceinline__ Real pick_grad(SurrogateList<S...>, Real u) const {
+    Real result = Real(0);
+    int k = 0;
+    ((k++ == which ? (result = S::grad(u, args), 0) : 0), ...);
+    return result;
+  }
+};
+
+// One lane of a tensor [T, N].
+template <class Scalar, class Real>
+struct LaneIo {
+  const Scalar *x_base, *grad_spike_base;
+  int64_t x_stride, grad_spike_stride, N;
+  const Real* grad_v_base;
+  Scalar *spike_base, *grad_x_base;
+  Real* v_base;
+  Real x_now, grad_now, grad_v_now, out_now, v_now;
+
+  __device__ const Real* x(int64_t t) {
+    x_now = decode(x_base[t * x_stride]);
+    return &x_now;
+  }
+  __device__ const Real* grad_spike(int64_t t) {
+    grad_now = grad_spike_base ? decode(grad_spike_base[t * grad_spike_stride]) : Real(0);
+    return &grad_now;
+  }
+  __device__ const Real* grad_v_seq(int64_t t) {
+    if (!grad_v_base) return nullptr;
+    grad_v_now = grad_v_base[t * N];
+    return &grad_v_now;
+  }
+  __device__ Real* spike(int64_t) { return &out_now; }
+  __device__ void put_spike(int64_t t) { spike_base[t * N] = encode(out_now, static_cast<Scalar*>(nullptr)); }
+  __device__ Real* v_seq(int64_t) { return v_base ? &v_now : nullptr; }
+  __device__ void put_v_seq(int64_t t) { v_base[t * N] = v_now; }
+  __device__ Real* grad_x(int64_t) { return &out_now; }
+  __device__ void put_grad_x(int64_t t) { grad_x_base[t * N] = encode(out_now, static_cast<Scalar*>(nullptr)); }
+};
+
+// What every thread gets by value.
+template <class Neuron, class Real>
+struct DeviceCall {
+  NeuronArgs a;  // its host pointers (state_rest, numbers) are not used on the device
+  Fire<Real> fire;
+  DeviceSurrogate<Real> surrogate;
+  Constants<Real> constants;
+  Real params[Neuron::params > 0 ? Neuron::params : 1];
+  Real rest[Neuron::states];
+
+  explicit DeviceCall(const NeuronArgs& args)
+      : a(args),
+        fire{Real(args.v_threshold), Reset<Real>::make(ResetKind(args.reset), Real(args.v_threshold),
+                                                       Real(args.v_reset), args.detach_reset)},
+        surrogate{int(args.surrogate), {Real(args.surrogate_a), Real(args.surrogate_b)}},
+        constants{} {
+    for (int k = 0; k < Neuron::constants; ++k) constants.value[k] = Real(args.numbers[Neuron::params + k]);
+    for (int k = 0; k < Neuron::params; ++k) params[k] = Real(args.numbers[k]);
+    for (int k = 0; k < Neuron::states; ++k) rest[k] = Real(args.state_rest[k]);
+  }
+
+  __device__ void load(int64_t lane, Real* state, Real* lane_params) const {
+    for (int k = 0; k < Neuron::states; ++k)
+      state[k] = a.state_init ? static_cast<const Real*>(a.state_init)[k * a.N + lane] : rest[k];
+    for (int k = 0; k < Neuron::params; ++k)
+      lane_params[k] = a.params ? static_cast<const Real*>(a.params)[k * a.channels + (lane / a.inner) % a.channels]
+                                : params[k];
+  }
+};
+
+template <class Neuron, class Scalar, bool kSmooth, class Real>
+__global__ void __launch_bounds__(kThreads) forward_kernel(DeviceCall<Neuron, Real> call, ForwardOut out) {
+  const int64_t N = call.a.N;
+  for (int64_t lane = blockIdx.x * int64_t(kThreads) + threadIdx.x; lane < N; lane += int64_t(gridDim.x) * kThreads) {
+    Real state[Neuron::states], params[Neuron::params > 0 ? Neuron::params : 1];
+    call.load(lane, state, params);
+    LaneIo<Scalar, Real> io{};
+    io.x_base = static_cast<const Scalar*>(call.a.x_seq) + lane;
+    io.x_stride = call.a.x_stride;
+    io.N = N;
+    io.spike_base = static_cast<Scalar*>(out.spike_seq) + lane;
+    io.v_base = out.v_seq ? static_cast<Real*>(out.v_seq) + lane : nullptr;
+    forward_tile<Neuron, kSmooth>(call.fire, call.surrogate, call.constants, Rows<Real>{params, 1}, io,
+                                  Rows<Real>{state, 1}, call.a.T, 1);
+    for (int k = 0; k < Neuron::states; ++k) static_cast<Real*>(out.state_last)[k * N + lane] = state[k];
+  }
+}
+
+template <class Neuron, class Scalar, bool kSmooth, class Real>
+__global__ void __launch_bounds__(kThreads)
+    backward_kernel(DeviceCall<Neuron, Real> call, BackwardIo b, Real* kept) {
+  constexpr int S = Neuron::states, P = Neuron::params > 0 ? Neuron::params : 1;
+  const int64_t N = call.a.N;
+  for (int64_t lane = blockIdx.x * int64_t(kThreads) + threadIdx.x; lane < N; lane += int64_t(gridDim.x) * kThreads) {
+    Real state[S], running[S], grad_state[S], params[P], grad_params[P] = {}, sg, spike, spike_before;
+    call.load(lane, state, params);
+    for (int k = 0; k < S; ++k)
+      grad_state[k] = b.grad_state_last ? static_cast<const Real*>(b.grad_state_last)[k * N + lane] : Real(0);
+    LaneIo<Scalar, Real> io{};
+    io.x_base = static_cast<const Scalar*>(call.a.x_seq) + lane;
+    io.x_stride = call.a.x_stride;
+    io.N = N;
+    io.grad_spike_base = b.grad_spike_seq ? static_cast<const Scalar*>(b.grad_spike_seq) + lane : nullptr;
+    io.grad_spike_stride = b.grad_spike_stride;
+    io.grad_v_base = b.grad_v_seq ? static_cast<const Real*>(b.grad_v_seq) + lane : nullptr;
+    io.grad_x_base = static_cast<Scalar*>(b.grad_x_seq) + lane;
+    const BackwardRows<Real> rows{{state, 1},      {running, 1},
+                                  {kept + lane, N}, {grad_state, 1},
+                                  {b.grad_params ? grad_params : nullptr, 1},
+                                  &sg,             &spike,
+                                  &spike_before};
+    backward_tile<Neuron, kSmooth>(call.fire, call.surrogate, call.constants, Rows<Real>{params, 1}, io, rows,
+                                   call.a.T, 1);
+    for (int k = 0; k < S; ++k)
+      if (b.grad_state_init) static_cast<Real*>(b.grad_state_init)[k * N + lane] = grad_state[k];
+    for (int k = 0; k < Neuron::params; ++k)
+      if (b.grad_params) static_cast<Real*>(b.grad_params)[k * N + lane] = grad_params[k];
+  }
+}
+
+// [P, N] -> [P, channels]: one block per sum, fixed order.
+template <class Real>
+__global__ void __launch_bounds__(kThreads)
+    reduce_kernel(const Real* lanes, Real* out, int64_t N, int64_t channels, int64_t inner) {
+  __shared__ double partial[kThreads];
+  const int64_t k = blockIdx.x / channels, c = blockIdx.x % channels;
+  const int64_t count = N / channels;  // lanes of one channel
+  double sum = 0;
+  for (int64_t j = threadIdx.x; j < count; j += kThreads)
+    sum += double(lanes[k * N + (j / inner) * channels * inner + c * inner + j % inner]);
+  partial[threadIdx.x] = sum;
+  __syncthreads();
+  for (int half = kThreads / 2; half > 0; half /= 2) {
+    if (int(threadIdx.x) < half) partial[threadIdx.x] += partial[threadIdx.x + half];
+    __syncthreads();
+  }
+  if (threadIdx.x == 0) out[k * channels + c] = Real(partial[0]);
+}
+
+cudaStream_t current_stream(const Tensor& x) {
+  void* stream = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(x.get_device(), &stream));
+  return static_cast<cudaStream_t>(stream);
+}
+
+unsigned blocks_for(int64_t N) {
+  return unsigned(std::min<int64_t>((N + kThreads - 1) / kThreads, int64_t(1) << 20));
+}
+
+// Calls f with a null pointer of the element type.
+template <class F>
+void with_scalar(DType dtype, const F& f) {
+  switch (dtype) {
+    case DType::kFloat:
+      return f(static_cast<float*>(nullptr));
+    case DType::kDouble:
+      return f(static_cast<double*>(nullptr));
+    case DType::kBFloat16:
+      return f(static_cast<BFloat16*>(nullptr));
+    case DType::kHalf:
+      return f(static_cast<Half*>(nullptr));
+  }
+}
+
+template <class... N>
+struct NeuronAt;
+template <int k, class First, class... Rest>
+struct NeuronPick {
+  using type = typename NeuronPick<k - 1, Rest...>::type;
+};
+template <class First, class... Rest>
+struct NeuronPick<0, First, Rest...> {
+  using type = First;
+};
+template <int k, class... N>
+typename NeuronPick<k, N...>::type pick_neuron(NeuronList<N...>);
+
+template <int kNeuron>
+Three forward(const Tensor x_seq, const Maybe state_init, const Maybe params, int64_t inner, Numbers state_rest,
+              Numbers numbers, double v_threshold, int64_t reset, double v_reset, bool detach_reset,
+              int64_t surrogate, Numbers surrogate_args, bool smooth, bool keep_v_seq) {
+  using Neuron = decltype(pick_neuron<kNeuron>(Neurons{}));
+  const torch::stable::accelerator::DeviceGuard guard(x_seq.get_device());
+  ForwardCall call(neuron_facts(Neurons{}, kNeuron), x_seq, state_init, params, std::move(state_rest),
+                   std::move(numbers), inner, keep_v_seq);
+  call.set_fire(v_threshold, reset, v_reset, detach_reset, surrogate, surrogate_args, smooth);
+  if (call.args.N == 0) return call.result();
+  with_scalar(call.dtype, [&](auto* tag) {
+    using Scalar = std::remove_pointer_t<decltype(tag)>;
+    using Real = typename RealOf<Scalar>::type;
+    const DeviceCall<Neuron, Real> device(call.args);
+    const cudaStream_t stream = current_stream(x_seq);
+    const unsigned blocks = blocks_for(call.args.N);
+    if constexpr (sizeof(Real) == 8) {
+      if (smooth) {
+        forward_kernel<Neuron, Scalar, true><<<blocks, kThreads, 0, stream>>>(device, call.out);
+        return;
+      }
+    }
+    forward_kernel<Neuron, Scalar, false><<<blocks, kThreads, 0, stream>>>(device, call.out);
+  });
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  return call.result();
+}
+
+template <int kNeuron>
+Three backward(const Maybe grad_spike_seq, const Maybe grad_state_last, const Maybe grad_v_seq, const Tensor x_seq,
+               const Maybe state_init, const Maybe params, int64_t inner, Numbers state_rest, Numbers numbers,
+               double v_threshold, int64_t reset, double v_reset, bool detach_reset, int64_t surrogate,
+               Numbers surrogate_args, bool smooth, bool want_grad_state, bool want_grad_params) {
+  using Neuron = decltype(pick_neuron<kNeuron>(Neurons{}));
+  const torch::stable::accelerator::DeviceGuard guard(x_seq.get_device());
+  BackwardCall call(neuron_facts(Neurons{}, kNeuron), grad_spike_seq, grad_state_last, grad_v_seq, x_seq, state_init,
+                    params, std::move(state_rest), std::move(numbers), inner, want_grad_state);
+  call.set_fire(v_threshold, reset, v_reset, detach_reset, surrogate, surrogate_args, smooth);
+  const NeuronArgs& a = call.args;
+  const ScalarType state_type = state_dtype(call.dtype);
+  const bool want_params = want_grad_params && Neuron::params > 0;
+  Tensor lanes = call.nothing(), grad_params = call.nothing();
+  if (want_params) {
+    lanes = empty_contiguous({Neuron::params, a.N}, state_type, x_seq);
+    grad_params = empty_contiguous({Neuron::params, a.channels}, state_type, x_seq);
+    call.io.grad_params = lanes.mutable_data_ptr();
+  }
+  const Tensor kept = empty_contiguous({std::max<int64_t>(a.T, 1), Neuron::states, a.N}, state_type, x_seq);
+  const cudaStream_t stream = current_stream(x_seq);
+  with_scalar(call.dtype, [&](auto* tag) {
+    using Scalar = std::remove_pointer_t<decltype(tag)>;
+    using Real = typename RealOf<Scalar>::type;
+    const DeviceCall<Neuron, Real> device(a);
+    Real* h = static_cast<Real*>(kept.mutable_data_ptr());
+    const unsigned blocks = blocks_for(a.N);
+    bool launched = a.N == 0;
+    if constexpr (sizeof(Real) == 8) {
+      if (smooth && !launched) {
+        backward_kernel<Neuron, Scalar, true><<<blocks, kThreads, 0, stream>>>(device, call.io, h);
+        launched = true;
+      }
+    }
+    if (!launched) backward_kernel<Neuron, Scalar, false><<<blocks, kThreads, 0, stream>>>(device, call.io, h);
+    if (want_params)
+      reduce_kernel<Real><<<unsigned(Neuron::params * a.channels), kThreads, 0, stream>>>(
+          static_cast<const Real*>(lanes.const_data_ptr()), static_cast<Real*>(grad_params.mutable_data_ptr()), a.N,
+          a.channels, a.inner);
+  });
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  return {call.grad_x_seq, call.grad_state_init, grad_params};
+}
+
+template <int... kNeuron>
+void implement(torch::stable::detail::StableLibrary& m, std::integer_sequence<int, kNeuron...>) {
+  const auto name = [](int k, const char* suffix) { return std::string(neuron_facts(Neurons{}, k).name) + suffix; };
+  (m.impl(name(kNeuron, "_forward").c_str(), TORCH_BOX(&forward<kNeuron>)), ...);
+  (m.impl(name(kNeuron, "_backward").c_str(), TORCH_BOX(&backward<kNeuron>)), ...);
+}
+
+}  // namespace
+}  // namespace snn
+
+STABLE_TORCH_LIBRARY_IMPL(snncore, CUDA, m) {
+  snn::implement(m, std::make_integer_sequence<int, snn::Neurons::size>{});
+}
