@@ -28,8 +28,10 @@ def _torch_requirement() -> list[str]:
 
 
 def get_requires_for_build_wheel(config_settings=None):
+    """Add torch to scikit-build-core's requirements where none is found (PEP 517)."""
     return [*_wheel(config_settings), *_torch_requirement()]
 
 
 def get_requires_for_build_editable(config_settings=None):
+    """Add torch to scikit-build-core's requirements where none is found (PEP 660)."""
     return [*_editable(config_settings), *_torch_requirement()]

@@ -56,5 +56,8 @@ PYBIND11_MODULE(_C, m) {
   m.def("cpu_capabilities", snn::cpu_capabilities);
   m.def("cpu_capability", snn::cpu_capability);
   m.def("set_cpu_capability", snn::set_cpu_capability, py::arg("name"));
+  m.def("set_output_blocks", snn::set_output_blocks, py::arg("on"));
+  m.def("release_output_blocks", snn::release_output_blocks);
+  m.def("output_blocks_bytes", snn::output_blocks_bytes);
   m.def("keep_freed_blocks", keep_freed_blocks, py::arg("keep"));
 }

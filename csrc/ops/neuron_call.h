@@ -11,6 +11,7 @@
 #include "core/surrogate.h"
 #include "neuron/all.h"
 #include "ops/checks.h"
+#include "ops/output_blocks.h"
 
 namespace snn {
 
@@ -25,18 +26,26 @@ constexpr NeuronFacts neuron_facts(NeuronList<N...>, int which) {
   return all[which];
 }
 
+inline int64_t element_bytes(ScalarType dtype) {
+  return dtype == ScalarType::Double ? 8 : dtype == ScalarType::Float ? 4 : 2;
+}
+
 inline Tensor empty_contiguous(const std::vector<int64_t>& sizes, ScalarType dtype, const Tensor& like) {
   std::vector<int64_t> strides(sizes.size());
-  int64_t step = 1;
+  int64_t step = 1, numel = 1;
   for (size_t i = sizes.size(); i-- > 0;) {
     strides[i] = step;
     step *= sizes[i] > 1 ? sizes[i] : 1;
+    numel *= sizes[i];
   }
   int32_t device_type = 0, device_index = 0;
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
   AtenTensorHandle handle = nullptr;
   const auto code = torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype));
+  if (device_type == aoti_torch_device_type_cpu() &&
+      tensor_from_block(sizes, strides, numel * element_bytes(dtype), code, &handle))
+    return Tensor(handle);
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(int64_t(sizes.size()), sizes.data(), strides.data(), code,
                                                          device_type, device_index, &handle));
   return Tensor(handle);

@@ -1,7 +1,8 @@
 // Neuron ops on CUDA: the time loop of core/time_loop.h with one lane per thread, states in registers.
 //
-// Neighbouring threads hold neighbouring lanes, so every access is coalesced. Backward keeps h of all steps in a scratch
-// tensor that lives only during the call; parameter gradients are summed in a fixed order, so results do not vary.
+// Neighbouring threads hold neighbouring lanes, so every access is coalesced. Backward keeps h of all steps in a
+// scratch tensor that lives only during the call; parameter gradients are summed in a fixed order, so results do not
+// vary.
 #include <cuda_runtime.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/accelerator.h>
@@ -16,6 +17,12 @@
 #include "ops/neuron_call.h"
 
 namespace snn {
+
+// torch's CUDA allocator keeps freed blocks by itself.
+bool tensor_from_block(const std::vector<int64_t>&, const std::vector<int64_t>&, int64_t, int32_t, AtenTensorHandle*) {
+  return false;
+}
+
 namespace {
 
 constexpr int kThreads = 256;
@@ -93,8 +100,8 @@ struct DeviceCall {
 
   explicit DeviceCall(const NeuronArgs& args)
       : a(args),
-        fire{Real(args.v_threshold), Reset<Real>::make(ResetKind(args.reset), Real(args.v_threshold),
-                                                       Real(args.v_reset), args.detach_reset)},
+        fire{Real(args.v_threshold),
+             Reset<Real>::make(ResetKind(args.reset), Real(args.v_threshold), Real(args.v_reset), args.detach_reset)},
         surrogate{int(args.surrogate), {Real(args.surrogate_a), Real(args.surrogate_b)}},
         constants{} {
     for (int k = 0; k < Neuron::constants; ++k) constants.value[k] = Real(args.numbers[Neuron::params + k]);
@@ -106,8 +113,8 @@ struct DeviceCall {
     for (int k = 0; k < Neuron::states; ++k)
       state[k] = a.state_init ? static_cast<const Real*>(a.state_init)[k * a.N + lane] : rest[k];
     for (int k = 0; k < Neuron::params; ++k)
-      lane_params[k] = a.params ? static_cast<const Real*>(a.params)[k * a.channels + (lane / a.inner) % a.channels]
-                                : params[k];
+      lane_params[k] =
+          a.params ? static_cast<const Real*>(a.params)[k * a.channels + (lane / a.inner) % a.channels] : params[k];
   }
 };
 
@@ -130,8 +137,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(DeviceCall<Neuron, Re
 }
 
 template <class Neuron, class Scalar, bool kSmooth, class Real>
-__global__ void __launch_bounds__(kThreads)
-    backward_kernel(DeviceCall<Neuron, Real> call, BackwardIo b, Real* kept) {
+__global__ void __launch_bounds__(kThreads) backward_kernel(DeviceCall<Neuron, Real> call, BackwardIo b, Real* kept) {
   constexpr int S = Neuron::states, P = Neuron::params > 0 ? Neuron::params : 1;
   const int64_t N = call.a.N;
   for (int64_t lane = blockIdx.x * int64_t(kThreads) + threadIdx.x; lane < N; lane += int64_t(gridDim.x) * kThreads) {
@@ -147,13 +153,11 @@ __global__ void __launch_bounds__(kThreads)
     io.grad_spike_stride = b.grad_spike_stride;
     io.grad_v_base = b.grad_v_seq ? static_cast<const Real*>(b.grad_v_seq) + lane : nullptr;
     io.grad_x_base = static_cast<Scalar*>(b.grad_x_seq) + lane;
-    const BackwardRows<Real> rows{{state, 1},      {running, 1},
-                                  {kept + lane, N}, {grad_state, 1},
-                                  {b.grad_params ? grad_params : nullptr, 1},
-                                  &sg,             &spike,
-                                  &spike_before};
-    backward_tile<Neuron, kSmooth>(call.fire, call.surrogate, call.constants, Rows<Real>{params, 1}, io, rows,
-                                   call.a.T, 1);
+    const BackwardRows<Real> rows{
+        {state, 1}, {running, 1}, {kept + lane, N}, {grad_state, 1}, {b.grad_params ? grad_params : nullptr, 1},
+        &sg,        &spike,       &spike_before};
+    backward_tile<Neuron, kSmooth>(call.fire, call.surrogate, call.constants, Rows<Real>{params, 1}, io, rows, call.a.T,
+                                   1);
     for (int k = 0; k < S; ++k)
       if (b.grad_state_init) static_cast<Real*>(b.grad_state_init)[k * N + lane] = grad_state[k];
     for (int k = 0; k < Neuron::params; ++k)
@@ -186,9 +190,7 @@ cudaStream_t current_stream(const Tensor& x) {
   return static_cast<cudaStream_t>(stream);
 }
 
-unsigned blocks_for(int64_t N) {
-  return unsigned(std::min<int64_t>((N + kThreads - 1) / kThreads, int64_t(1) << 20));
-}
+unsigned blocks_for(int64_t N) { return unsigned(std::min<int64_t>((N + kThreads - 1) / kThreads, int64_t(1) << 20)); }
 
 // Calls f with a null pointer of the element type.
 template <class F>
@@ -220,8 +222,8 @@ typename NeuronPick<k, N...>::type pick_neuron(NeuronList<N...>);
 
 template <int kNeuron>
 Three forward(const Tensor x_seq, const Maybe state_init, const Maybe params, int64_t inner, Numbers state_rest,
-              Numbers numbers, double v_threshold, int64_t reset, double v_reset, bool detach_reset,
-              int64_t surrogate, Numbers surrogate_args, bool smooth, bool keep_v_seq) {
+              Numbers numbers, double v_threshold, int64_t reset, double v_reset, bool detach_reset, int64_t surrogate,
+              Numbers surrogate_args, bool smooth, bool keep_v_seq) {
   using Neuron = decltype(pick_neuron<kNeuron>(Neurons{}));
   const torch::stable::accelerator::DeviceGuard guard(x_seq.get_device());
   ForwardCall call(neuron_facts(Neurons{}, kNeuron), x_seq, state_init, params, std::move(state_rest),

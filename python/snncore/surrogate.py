@@ -6,8 +6,8 @@ derivative is used as the gradient of the spike. The compiled core holds ``step`
 the surrogate's gradient. Any object with such a ``step`` works as ``surrogate_function``; one that is not in
 ``SURROGATES`` runs on the torch engine.
 
-The gradients of SpikingJelly's ``DeterministicPass`` and ``PoissonPass`` are both ``StraightThrough``; their forward, like
-that of multi-level spikes, is a firing rule and belongs to a neuron.
+The gradients of SpikingJelly's ``DeterministicPass`` and ``PoissonPass`` are both ``StraightThrough``; their forward,
+like that of multi-level spikes, is a firing rule and belongs to a neuron.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from .errors import ArgumentError
 from .ops.reference import fire
 
 __all__ = [
+    "S2NN",
     "SURROGATES",
     "ATan",
     "Erf",
@@ -35,7 +36,6 @@ __all__ = [
     "PiecewiseQuadratic",
     "QPseudoSpike",
     "Rect",
-    "S2NN",
     "Sigmoid",
     "SoftSign",
     "SquarewaveFourierSeries",

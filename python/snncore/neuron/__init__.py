@@ -1,8 +1,8 @@
 """Spiking neurons: one class each, fused over time steps on the native engine.
 
-``x_seq`` of a neuron in ``step_mode='m'`` is [T, B, *]; ``x`` in ``step_mode='s'`` is [B, *]. Names and defaults are those
-SpikingJelly's (``IFNode``, ``LIFNode``, ``ParametricLIFNode``) and snnTorch's (``Leaky``) users know; where a default
-differs the class says so.
+``x_seq`` of a neuron in ``step_mode='m'`` is [T, B, *]; ``x`` in ``step_mode='s'`` is [B, *]. Names and defaults are
+those that users of SpikingJelly (``IFNode``, ``LIFNode``, ``ParametricLIFNode``) and snnTorch (``Leaky``) know; where
+behaviour differs the class says so.
 """
 
 from .base import BaseNode

@@ -207,7 +207,7 @@ class BaseNode(nn.Module):
             got = (tuple(kept.shape), kept.dtype, kept.device)
             if got != want:
                 raise StateError(
-                    f"{type(self).__name__}.state: must fit x (state of shape {list(want[0])}, {want[1]} on {want[2]}), "
+                    f"{type(self).__name__}.state: must fit x (shape {list(want[0])}, {want[1]} on {want[2]}), "
                     f"got {list(got[0])}, {got[1]} on {got[2]}; {fix}"
                 )
 

@@ -33,7 +33,7 @@ class Leaky(BaseNode):
         beta: decay per step, cut to [0, 1] in forward as snnTorch does; a number, or a tensor of the features: [C] for
             steps [B, C, *].
         v_threshold: as in ``BaseNode``.
-        spike_grad: surrogate; None: ``ATan(2.0)``.
+        spike_grad: surrogate (also taken as ``surrogate_function``); None: ``ATan(2.0)``.
         reset_mechanism: ``"subtract"``, ``"zero"`` or ``"none"``.
         reset_delay: see above.
         learn_beta: make beta a parameter.
@@ -57,7 +57,10 @@ class Leaky(BaseNode):
             raise self._bad(
                 "reset_mechanism", "be 'subtract', 'zero' or 'none'", reset_mechanism, "pass one of them"
             )  # fmt: skip
-        surrogate = common.pop("surrogate_function", None) or _ATAN if spike_grad is None else spike_grad
+        if "v_reset" in common:
+            raise self._bad("v_reset", "be absent", common["v_reset"], "choose reset_mechanism instead")
+        surrogate = common.pop("surrogate_function", _ATAN)  # the name every other neuron gives it
+        surrogate = surrogate if spike_grad is None else spike_grad
         v_reset = "none" if reset_delay else _MECHANISMS[reset_mechanism]
         super().__init__(v_threshold=v_threshold, v_reset=v_reset, surrogate_function=surrogate, **common)
         self.reset_mechanism = reset_mechanism

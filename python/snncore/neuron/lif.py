@@ -33,11 +33,13 @@ class LIFNode(BaseNode):
 
     native = "lif"
 
-    def __init__(self, tau: float = 2.0, decay_input: bool = True, *, v_rest: float | None = None, **common: Any) -> None:
+    def __init__(
+        self, tau: float = 2.0, decay_input: bool = True, *, v_rest: float | None = None, **common: Any
+    ) -> None:
         super().__init__(**common)
         self.tau = self._number("tau", tau)
         if self.tau <= 1.0:
-            raise self._bad("tau", "be greater than 1 (time steps)", tau, "pass a larger tau, or use IFNode for no leak")
+            raise self._bad("tau", "be greater than 1 (time steps)", tau, "pass a larger tau, or use IFNode")
         self.decay_input = bool(decay_input)
         self.v_rest = self.rest()[0] if v_rest is None else self._number("v_rest", v_rest)
 

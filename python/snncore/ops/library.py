@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import platform
 import sys
 from types import ModuleType
@@ -49,6 +50,8 @@ def _load() -> tuple[ModuleType, ModuleType]:
 
 
 _torch, core = _load()
+if os.environ.get("SNNCORE_OUTPUT_BLOCKS", "1") == "0":
+    core.set_output_blocks(False)
 _cuda_problem: str | None = "not asked for yet"
 
 
@@ -116,13 +119,16 @@ def keep_freed_blocks(enable: bool = True) -> bool:
     """Let this process keep freed memory blocks and reuse them, instead of returning them to the system.
 
     A large tensor allocated anew is page-faulted anew, which can cost more than the kernel that fills it
-    (docs/measurements.md). The setting belongs to the C library's allocator and so serves every tensor of the process,
-    torch's own included; the process then holds its peak memory until it ends or the setting is switched off.
+    (docs/measurements.md). snncore's own large outputs are reused in any case (``SNNCORE_OUTPUT_BLOCKS=0`` in the
+    environment switches that off); this setting belongs to the C library's allocator and serves every tensor of the
+    process, torch's own included. The process then holds its peak memory until it ends or the setting is switched off.
 
     Args:
-        enable: True to keep freed blocks, False for the C library's default (which also returns unused memory now).
+        enable: True to keep freed blocks; False for the C library's default, giving unused memory back now.
 
     Returns:
         True if the setting was taken, False where the C library has none (not glibc).
     """
+    if not enable:
+        core.release_output_blocks()
     return bool(core.keep_freed_blocks(enable))

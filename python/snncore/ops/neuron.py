@@ -1,8 +1,9 @@
 """The fused neuron op: one call for all time steps, forward and backward, on the native engine.
 
-Every neuron of the compiled table gets its fake (shape-only) kernel and its autograd formula in one loop below. Autocast:
-the ops have no rule of their own on purpose. They take ``x_seq`` in the dtype it comes in (bfloat16 from a convolution
-under autocast) and keep states and arithmetic in float32, so autocast neither switches the kernel nor widens its traffic.
+Every neuron of the compiled table gets its fake (shape-only) kernel and its autograd formula in one loop below.
+Autocast: the ops have no rule of their own, on purpose. They take ``x_seq`` in the dtype it comes in (bfloat16 from a
+convolution under autocast) and keep states and arithmetic in float32, so autocast neither switches the kernel nor
+widens its traffic.
 """
 
 from __future__ import annotations
@@ -99,7 +100,9 @@ class _MultiStep(torch.autograd.Function):
     """Autograd in eager mode; the formula registered with the op (below) costs several times as much per call."""
 
     @staticmethod
-    def forward(ctx: Any, dynamics: Dynamics, x_seq: Tensor, state_init: Any, params: Any, inner: int, keep: bool) -> Any:  # type: ignore[override]
+    def forward(
+        ctx: Any, dynamics: Dynamics, x_seq: Tensor, state_init: Any, params: Any, inner: int, keep: bool
+    ) -> Any:
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x_seq, state_init, params)
         ctx.neuron, ctx.arguments, ctx.inner = dynamics.neuron, dynamics.arguments, inner
@@ -107,7 +110,7 @@ class _MultiStep(torch.autograd.Function):
         return op(x_seq, state_init, params, inner, *dynamics.arguments, keep)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *grads: Any) -> Any:
         _, want_x, want_state, want_params, _, _ = ctx.needs_input_grad
         g_x, g_state, g_params = _backward(ctx.neuron, ctx, grads, want_state, want_params)
