@@ -40,6 +40,7 @@ class Option:
     Args:
         help: one line for ``--help``.
         flags: spellings on the command line; none: only through a file or ``--set``.
+        metavar: what stands for the value in ``--help``; none: made from the type.
         choices: the values there are; may be a table, of which the keys count at the time of the merge.
         at_least: lowest value allowed.
         above: value that must be exceeded.
@@ -49,6 +50,7 @@ class Option:
 
     help: str
     flags: tuple[str, ...] = ()
+    metavar: str | None = None
     choices: Collection[str] | None = None
     at_least: float | None = None
     above: float | None = None
@@ -164,7 +166,8 @@ def _checked(key: str, value: Any, item: Field[Any], kind: Any, source: str) -> 
             do = f"did you mean {close!r}?" if close else "use a listed name"
         else:
             do = f"the default is {_plain(example)!r}" if example is not None else "see --help"
-        return ConfigError(f"{key}: must be {must}, got {shown!r} (from {source}); {do}")
+        flag = f" ({what.flags[0]})" if what.flags else ""
+        return ConfigError(f"{key}{flag}: must be {must}, got {shown!r} (from {source}); {do}")
 
     if kind == _FREE_FORM:
         return parse_yaml(value, f"{key} (from {source})") if isinstance(value, Text) else value

@@ -1,0 +1,31 @@
+"""Training: a configuration, one loop, checkpoints from which a run goes on bit for bit.
+
+``resolve`` merges settings over defaults and presets; ``fit`` trains as they say. ``LOSSES``, ``OPTIMIZERS``,
+``SCHEDULES`` and ``PRESETS`` are the tables of names.
+"""
+
+from __future__ import annotations
+
+from .config import Config, DataConfig, ModelConfig, NeuronConfig, OptimConfig, TrainConfig
+from .loop import fit
+from .loss import LOSSES
+from .optim import OPTIMIZERS, SCHEDULES
+from .preset import ON_DATA, PRESETS, resolve
+from .report import Result
+
+__all__ = [
+    "LOSSES",
+    "ON_DATA",
+    "OPTIMIZERS",
+    "PRESETS",
+    "SCHEDULES",
+    "Config",
+    "DataConfig",
+    "ModelConfig",
+    "NeuronConfig",
+    "OptimConfig",
+    "Result",
+    "TrainConfig",
+    "fit",
+    "resolve",
+]

@@ -1,0 +1,135 @@
+"""From a configuration to the things it names: device, data, net. All that can be wrong with it is found here."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+import random
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from .. import ops
+from ..data import ImageSet, load, split
+from ..errors import ArgumentError, ConfigError
+from ..model import MODELS
+from ..neuron import NEURONS
+from ..registry import lookup
+from ..surrogate import SURROGATES, Surrogate
+from .config import Config, DataConfig, ModelConfig, NeuronConfig, TrainConfig
+
+__all__ = ["Machine", "Parts", "absolute", "build_net", "load_parts", "set_up_process"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where the run computes, and whether freed memory is kept (only some C libraries can)."""
+
+    device: torch.device
+    keeps_blocks: bool
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a data set: what is learned from, what the best weights are chosen on, what is reported."""
+
+    train: ImageSet
+    val: ImageSet | None
+    test: ImageSet
+
+
+def set_up_process(config: TrainConfig) -> Machine:
+    """Set allocator, threads and seeds as ``config`` says, before anything large exists."""
+    keeps_blocks = config.keep_freed_blocks and ops.keep_freed_blocks(True)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    random.seed(config.seed)
+    np.random.seed(config.seed)
+    torch.manual_seed(config.seed)
+    return Machine(_device(config.device), keeps_blocks)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    do = "use auto, cpu, or cuda where there is one"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).sum().item()  # a device that exists in name only fails here
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConfigError(f"train.device: must be a device of this machine, got {name!r} ({reason}); {do}") from None
+    return device
+
+
+def load_parts(config: DataConfig, seed: int, device: torch.device) -> Parts:
+    """Load the data set that ``config`` names onto ``device``, its training set split if asked for.
+
+    Raises:
+        ConfigError: it needs a folder and none is given, or the split leaves one part empty.
+        DataError: files are absent or damaged.
+    """
+    try:
+        train, test = load(config.name, config.root, verify=config.verify)
+        val = None
+        if config.val_split:
+            train, val = split(train, config.val_split, seed)
+    except ArgumentError as error:
+        told = str(error).replace("data.load.root", "data.root (--data-root)")
+        raise ConfigError(told.replace("data.split.fraction", "data.val_split (--val-split)")) from None
+    return Parts(train.to(device), val and val.to(device), test.to(device))
+
+
+def build_net(config: Config, in_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    """Build the net that ``config`` names, for images of ``in_shape`` (C, H, W) and ``num_classes`` classes.
+
+    Raises:
+        ConfigError: the model or the surrogate does not take a setting.
+        ArgumentError: an argument of the model or its neurons cannot be used.
+    """
+    model = lookup(MODELS, config.model.name, "model.name")
+    args = _model_args(config.model, set(inspect.signature(model).parameters), in_shape, num_classes)
+    args |= {
+        "spiking_neuron": lookup(NEURONS, config.neuron.name, "neuron.name"),
+        "surrogate_function": _surrogate(config.neuron),
+        "engine": config.train.engine,
+        **config.neuron.args,
+    }
+    return model(**args)
+
+
+def _model_args(c: ModelConfig, takes: set[str], in_shape: tuple[int, int, int], num_classes: int) -> dict[str, Any]:
+    """Return the arguments of the model: what the data set decides, as far as it takes them, and what was asked for."""
+    sizes = (math.prod(in_shape), *(c.hidden or ()), num_classes)
+    offered = {"in_shape": in_shape, "num_classes": num_classes, "sizes": sizes}
+    args: dict[str, Any] = {name: value for name, value in offered.items() if name in takes}
+    for name, value, needs in (("channels", c.channels, "channels"), ("hidden", c.hidden, "sizes")):
+        if value is not None and needs not in takes:
+            raise ConfigError(
+                f"model.{name}: must be left out for {c.name}, which has none, got {value!r}; drop it or choose "
+                "another model"
+            )
+    if c.channels is not None:
+        args["channels"] = c.channels
+    return args | dict(c.args)
+
+
+def _surrogate(c: NeuronConfig) -> Surrogate:
+    surrogate = lookup(SURROGATES, c.surrogate, "neuron.surrogate")
+    if c.alpha is None:
+        return surrogate()
+    if "alpha" not in {item.name for item in fields(surrogate)}:
+        raise ConfigError(
+            f"neuron.alpha: must be left out for {c.surrogate}, which has none, got {c.alpha}; drop it or choose "
+            "another surrogate"
+        )
+    return surrogate(alpha=c.alpha)  # type: ignore[call-arg]
+
+
+def absolute(path: str | None) -> str | None:
+    """Return ``path`` with ``~`` expanded and made absolute, so that it still leads there from another folder."""
+    return None if path is None else os.path.abspath(os.path.expanduser(path))

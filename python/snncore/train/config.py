@@ -1,0 +1,125 @@
+"""The sections of a training run's configuration: every value, its help, its flag and its limits in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..config import option
+from ..data import DATASETS
+from ..model import MODELS
+from ..neuron import NEURONS
+from ..surrogate import SURROGATES
+from .loss import LOSSES
+from .optim import OPTIMIZERS, SCHEDULES
+
+__all__ = ["Config", "DataConfig", "ModelConfig", "NeuronConfig", "OptimConfig", "TrainConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """the net"""
+
+    name: str = option("csnn", "architecture", "--model", choices=MODELS)
+    T: int = option(4, "time steps; a static image is shown at each of them", "-T", "--time-steps", at_least=1)
+    channels: int | None = option(None, "channels of the convolutions; none: the model's own", "--channels", at_least=1)
+    hidden: tuple[int, ...] | None = option(
+        None, "sizes of the hidden layers of a fully connected net, as 512,512", "--hidden", at_least=1
+    )
+    args: Mapping[str, Any] = option({}, "further arguments of the model, as --set model.args.NAME=VALUE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuronConfig:
+    """its neurons"""
+
+    name: str = option("if", "spiking neuron", "--neuron", choices=NEURONS)
+    surrogate: str = option("atan", "surrogate gradient", "--surrogate", choices=SURROGATES)
+    alpha: float | None = option(None, "sharpness of the surrogate; none: the surrogate's own", "--alpha", above=0)
+    args: Mapping[str, Any] = option({}, "further arguments of the neuron, as --set neuron.args.tau=3.0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """what it learns from"""
+
+    name: str = option("digits", "data set; digits comes with the package", "--dataset", choices=DATASETS)
+    root: str | None = option(None, "folder of the data set's files", "--data-root", metavar="DIR", may_change=True)
+    batch_size: int = option(128, "samples in a batch", "-b", "--batch-size", at_least=1)
+    val_split: float = option(
+        0.0,
+        "share of the training set kept apart to choose the best weights; 0: they are chosen on the test set",
+        "--val-split",
+        at_least=0,
+        below=1,
+    )
+    verify: bool = option(False, "check the files against the published check sums", "--verify", may_change=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """how it learns"""
+
+    name: str = option("sgd", "optimiser", "--opt", choices=OPTIMIZERS)
+    lr: float = option(0.1, "learning rate", "--lr", above=0)
+    momentum: float = option(0.9, "momentum (sgd and nesterov)", "--momentum", at_least=0, below=1)
+    weight_decay: float = option(0.0, "weight decay", "--weight-decay", "--wd", at_least=0)
+    scheduler: str = option("cosine", "course of the learning rate, by epoch", "--lr-scheduler", choices=SCHEDULES)
+    warmup_epochs: int = option(0, "epochs in which it first rises from 0, by step", "--lr-warmup-epochs", at_least=0)
+    step_size: int = option(30, "epochs between two steps (step)", "--lr-step-size", at_least=1)
+    gamma: float = option(0.1, "factor of each step (step)", "--lr-gamma", above=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """the run"""
+
+    epochs: int = option(64, "epochs", "--epochs", at_least=1)
+    loss: str = option("mse_rate", "loss on the spikes of the last layer", "--loss", choices=LOSSES)
+    seed: int = option(0, "seed of weights, data order and everything random", "--seed", at_least=0, below=2**32)
+    device: str = option("auto", "cpu, cuda, cuda:1, ...; auto: cuda if there is one", "--device", may_change=True)
+    threads: int | None = option(
+        None, "CPU threads; none: as torch chooses", "--threads", metavar="N", at_least=1, may_change=True
+    )
+    amp: str = option("off", "mixed precision", "--amp", choices=("off", "bf16"))
+    engine: str = option(
+        "auto",
+        "neuron kernels: native (fused), torch (plain loop), auto",
+        "--engine",
+        choices=("auto", "native", "torch"),
+        may_change=True,
+    )
+    output_dir: str = option(
+        "logs", "folder in which each run gets a folder of its own", "--output-dir", metavar="DIR", may_change=True
+    )
+    name: str | None = option(None, "name of the run's folder; none: made from the settings", "--name", may_change=True)
+    resume: str | None = option(
+        None,
+        "go on with a run: its folder, a checkpoint in it, or auto: the newest run of just these settings, if any",
+        "--resume",
+        metavar="RUN",
+        may_change=True,
+    )
+    save_every_steps: int = option(
+        0,
+        "also write last.pt every so many steps; 0: after every epoch only",
+        "--save-every-steps",
+        at_least=0,
+        may_change=True,
+    )
+    keep_freed_blocks: bool = option(
+        True, "reuse freed memory instead of returning it to the system", "--keep-freed-blocks", may_change=True
+    )
+    tensorboard: bool = option(True, "write TensorBoard files if it is installed", "--tensorboard", may_change=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A training run."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    neuron: NeuronConfig = field(default_factory=NeuronConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)

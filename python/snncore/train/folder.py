@@ -1,0 +1,119 @@
+"""The folder of a run: a new one for each run, or the one that is taken up again.
+
+config.yaml    the merged settings, each with its source; ``snncore-train --config`` takes it
+log.txt        what the console shows, with dates
+metrics.jsonl  one line for each epoch
+last.pt        the newest checkpoint
+best.pt        the checkpoint with the best accuracy
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..config import flatten, load_yaml, merge, options
+from ..errors import ConfigError, SnncoreError
+from . import checkpoint
+from .config import Config
+
+__all__ = ["BEST", "CONFIG", "LAST", "LOG", "METRICS", "check_unchanged", "find", "new_folder", "saved_settings"]
+
+CONFIG, LOG, METRICS, LAST, BEST = "config.yaml", "log.txt", "metrics.jsonl", "last.pt", "best.pt"
+
+
+def new_folder(config: Config) -> Path:
+    """Make and return a folder that did not exist before, in ``train.output_dir``."""
+    c = config.train
+    if c.name is not None and (Path(c.name).name != c.name or c.name in (".", "..")):
+        raise ConfigError(f"train.name: must be the name of one folder, got {c.name!r}; give its place by --output-dir")
+    base = c.name or f"{config.data.name}_{config.model.name}_{config.neuron.name}_T{config.model.T}"
+    number = 1
+    while True:
+        path = Path(c.output_dir).expanduser() / (base if number == 1 else f"{base}-{number}")
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            if not path.is_dir():  # then it is one of its parents that is in the way, or a file of this name
+                blocked = path if path.exists() else path.parent
+                raise ConfigError(
+                    f"train.output_dir: must be a folder, got the file {blocked}; choose another"
+                ) from None
+            number += 1
+        except OSError as error:
+            raise ConfigError(
+                f"train.output_dir: must be writable, got {str(path.parent)!r} ({error.strerror}); choose another"
+            ) from None
+
+
+def find(config: Config) -> Path | None:
+    """Return the checkpoint to go on from, or None to begin a new run.
+
+    ``train.resume`` names it, or its folder, or is ``auto``: then it is the newest run in ``train.output_dir`` that has
+    these very settings (those that may change aside), if there is one.
+
+    Raises:
+        ConfigError: what is named is not there.
+    """
+    asked = config.train.resume
+    if asked is None:
+        return None
+    if asked == "auto":
+        root = Path(config.train.output_dir).expanduser()
+        runs = [path for path in root.glob(f"*/{LAST}") if path.is_file()]
+        runs.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        return next((path for path in runs if _fits(path.parent, config)), None)
+    path = Path(asked).expanduser()
+    if path.is_dir():
+        path = path / LAST
+    if not path.is_file():
+        raise ConfigError(
+            f"train.resume: must be auto, the folder of a run or a checkpoint, got {asked!r} and {path} is not there; "
+            "check the path"
+        )
+    return path
+
+
+def _fits(folder: Path, config: Config) -> bool:
+    try:
+        return not _changes(load_yaml(folder / CONFIG), folder, config)
+    except SnncoreError:
+        return False
+
+
+def saved_settings(path: Path) -> dict[str, Any]:
+    """Return the settings of the run that the checkpoint ``path`` belongs to, as a layer for ``resolve``."""
+    beside = path.parent / CONFIG
+    settings: dict[str, Any] = load_yaml(beside) if beside.is_file() else checkpoint.load(path)["config"]
+    return settings
+
+
+def check_unchanged(path: Path, content: Mapping[str, Any], config: Config) -> None:
+    """Raise ConfigError if ``config`` would train otherwise than the run of the checkpoint ``content`` did.
+
+    What may change is marked so in the configuration: device, threads, engine, places and names. The number of epochs
+    may change too, unless the cosine schedule depends on it.
+    """
+    changes = _changes(content["config"], path, config)
+    if changes:
+        listed = ", ".join(f"{key} ({old!r} -> {new!r})" for key, (old, new) in changes.items())
+        why = " (the cosine schedule spans all epochs)" if list(changes) == ["train.epochs"] else ""
+        raise ConfigError(
+            f"train.resume: must keep the settings that {path} was trained with, got other {listed}{why}; leave them "
+            "out, or start a new run without --resume"
+        )
+
+
+def _changes(saved: Mapping[str, Any], path: Path, config: Config) -> dict[str, tuple[Any, Any]]:
+    """Return setting -> (saved, now) for all that differ and must not."""
+    old, new = flatten(merge(Config, [(str(path), saved)]).config), flatten(config)
+    free = {name for name, item, _ in options(Config) if item.metadata["option"].may_change}
+    if new["optim.scheduler"] != "cosine":
+        free.add("train.epochs")
+    return {
+        key: (old.get(key), new.get(key))
+        for key in [*old, *(key for key in new if key not in old)]
+        if old.get(key) != new.get(key) and key not in free
+    }

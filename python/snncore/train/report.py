@@ -1,0 +1,162 @@
+"""What a run says at its beginning, after each epoch and at its end, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import ops
+from ..neuron import BaseNode
+from .build import Machine, Parts
+from .config import Config
+from .evaluate import Score
+from .folder import BEST, LAST, METRICS
+from .position import Position
+
+__all__ = ["Result", "Speed", "closing", "epoch_line", "epoch_record", "final_record", "opening"]
+
+
+@dataclass
+class Speed:
+    """Images and wall seconds of this process, data included."""
+
+    images: int = 0
+    seconds: float = 0.0
+
+    def add(self, images: int, seconds: float) -> Speed:
+        """Count more, and return the speed of just these."""
+        self.images += images
+        self.seconds += seconds
+        return Speed(images, seconds)
+
+    @property
+    def images_per_s(self) -> float:
+        """Images per second; 0 if there were none."""
+        return self.images / self.seconds if self.images else 0.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run reached.
+
+    Args:
+        folder: where everything was saved.
+        interrupted: it was stopped before its last epoch was done and measured; what follows is then not all there.
+        epochs: epochs done.
+        best_epoch: the epoch, from 1, of the best weights.
+        test_accuracy: of the best weights on the test set, in [0, 1].
+        last_test_accuracy: of the last weights.
+        firing_rate: of the best weights on the test set: module name of the neuron layer -> [0, 1].
+        train_images_per_s: of this process, data included.
+        test_images_per_s: likewise.
+    """
+
+    folder: Path
+    interrupted: bool
+    epochs: int
+    best_epoch: int
+    test_accuracy: float | None = None
+    last_test_accuracy: float | None = None
+    firing_rate: Mapping[str, float] = field(default_factory=dict)
+    train_images_per_s: float = 0.0
+    test_images_per_s: float = 0.0
+
+
+def opening(
+    config: Config, machine: Machine, parts: Parts, net: nn.Module, folder: Path, resumed: Path | None, at: Position
+) -> Iterator[str]:
+    """Yield the lines at the beginning: versions, machine, data, net, and how the best weights are chosen."""
+    if resumed:
+        yield f"going on from {resumed}: epoch {at.epoch + 1}, step {at.step + 1}"
+    elif config.train.resume == "auto":
+        yield f"no run in {config.train.output_dir} has these settings yet; this is a new one"
+    yield f"run folder: {folder}"
+    build = ops.build_info()
+    where = f"{machine.device}" if machine.device.type != "cpu" else f"cpu ({build['cpu_capability']})"
+    yield (
+        f"snncore {build['version']}, torch {torch.__version__}, {where}, {torch.get_num_threads()} threads, "
+        f"seed {config.train.seed}"
+    )
+    if machine.keeps_blocks:
+        yield "freed memory is kept and reused by this process (--no-keep-freed-blocks switches that off)"
+    yield from (f"data: {part.source}" for part in (parts.train, parts.val, parts.test) if part)
+    neurons = [module for module in net.modules() if isinstance(module, BaseNode)]
+    size = sum(parameter.numel() for parameter in net.parameters())
+    yield (
+        f"net: {config.model.name}, {size:,} parameters, {len(neurons)} layers of {config.neuron.name} "
+        f"({config.neuron.surrogate}), T={config.model.T}"
+    )
+    if parts.val:
+        yield f"the best weights are chosen on {len(parts.val):,} validation samples, the test set only reports"
+    else:
+        yield "the best weights are chosen on the test set, which flatters them (--val-split 0.1 avoids it)"
+
+
+def epoch_record(at: Position, score: Score, split: str, train: Speed) -> dict[str, Any]:
+    """Return an epoch's line of metrics.jsonl: all but ``*_images_per_s`` and ``seconds`` is reproducible.
+
+    Args:
+        at: where the run stands, the epoch's last step done and the epoch not closed yet.
+        score: after the epoch.
+        split: what ``score`` was measured on; its keys are ``test_loss``, say.
+        train: of this process in this epoch.
+    """
+    done = at.to_dict()
+    return {
+        "epoch": done["epoch"] + 1,
+        "steps": done["step"],
+        "lr": done["lr"],
+        "train_loss": done["loss_sum"] / done["seen"],
+        "train_accuracy": done["correct"] / done["seen"],
+        f"{split}_loss": score.loss,
+        f"{split}_accuracy": score.accuracy,
+        "train_images_per_s": train.images_per_s,
+        f"{split}_images_per_s": score.images_per_s,
+        "seconds": train.seconds + score.seconds,
+    }
+
+
+def final_record(result: Result) -> dict[str, Any]:
+    """Return the last line of metrics.jsonl."""
+    return {
+        "final": True,
+        "epochs": result.epochs,
+        "best_epoch": result.best_epoch,
+        "best_test_accuracy": result.test_accuracy,
+        "last_test_accuracy": result.last_test_accuracy,
+        "firing_rate": dict(result.firing_rate),
+    }
+
+
+def epoch_line(record: Mapping[str, Any], epochs: int, split: str, at: Position) -> str:
+    """Return the epoch's line for people."""
+    width = len(str(epochs))
+    return (
+        f"epoch {record['epoch']:{width}}/{epochs}  lr {record['lr']:.4g}  "
+        f"train loss {record['train_loss']:.4f} accuracy {record['train_accuracy']:.4f}  "
+        f"{split} loss {record[f'{split}_loss']:.4f} accuracy {record[f'{split}_accuracy']:.4f} "
+        f"(best {at.best:.4f})  "
+        f"{record['train_images_per_s']:,.0f} images/s train, {record[f'{split}_images_per_s']:,.0f} {split}"
+    )
+
+
+def closing(result: Result, parts: Parts) -> Iterator[str]:
+    """Yield the block at the end."""
+    resume = f"snncore-train --resume {result.folder}"
+    if result.interrupted:
+        yield f"stopped; everything up to this step is in {result.folder / LAST}. Go on with: {resume}"
+        return
+    assert result.test_accuracy is not None and result.last_test_accuracy is not None
+    yield f"done: {result.epochs} epochs"
+    yield f"  data           {parts.test.source}"
+    yield f"  test accuracy  {result.test_accuracy:.4f} best (epoch {result.best_epoch})"
+    yield f"                 {result.last_test_accuracy:.4f} last (epoch {result.epochs})"
+    for i, (name, rate) in enumerate(result.firing_rate.items()):
+        yield f"  {'' if i else 'firing rate':<13}  {rate:.4f} {name}"
+    yield f"  images/s       {result.train_images_per_s:,.0f} train, {result.test_images_per_s:,.0f} test"
+    yield f"  saved in       {result.folder} ({BEST}, {LAST}, {METRICS})"
