@@ -59,10 +59,8 @@ SNN_HD Real from_bits(typename Bits<Real>::Int i) {
   return x;
 }
 
-template <class Real>
-SNN_HD Real absolute(Real x) {
-  return x < Real(0) ? -x : x;
-}
+SNN_HD float absolute(float x) { return fabsf(x); }
+SNN_HD double absolute(double x) { return fabs(x); }
 
 template <class Real>
 SNN_HD Real minimum(Real a, Real b) {

@@ -35,13 +35,26 @@ inline DType kernel_dtype(const std::string& op, const Tensor& x) {
 // The dtype of states and parameters: float64 for float64 input, else float32.
 inline ScalarType state_dtype(DType dtype) { return dtype == DType::kDouble ? ScalarType::Double : ScalarType::Float; }
 
+inline bool same_device(const Tensor& a, const Tensor& b) {
+  int32_t type_a = 0, type_b = 0;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(a.get(), &type_a));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(b.get(), &type_b));
+  return type_a == type_b && a.get_device() == b.get_device();
+}
+
+inline bool same_shape(const Tensor& a, const Tensor& b) {
+  if (a.dim() != b.dim()) return false;
+  for (int64_t d = 0; d < a.dim(); ++d)
+    if (a.size(d) != b.size(d)) return false;
+  return true;
+}
+
 inline void check_companion(const std::string& op, const char* name, const std::optional<Tensor>& t, const Tensor& x,
                             ScalarType dtype, int64_t numel) {
   if (!t.has_value()) return;
   STD_TORCH_CHECK(t->scalar_type() == dtype, op, ".", name, ": has the wrong dtype for this x_seq (states and ",
                   "parameters are float64 beside float64 and float32 beside every other dtype)");
-  STD_TORCH_CHECK(t->is_cuda() == x.is_cuda() && t->get_device() == x.get_device(), op, ".", name,
-                  ": must be on the device of x_seq; move it there");
+  STD_TORCH_CHECK(same_device(*t, x), op, ".", name, ": must be on the device of x_seq; move it there");
   STD_TORCH_CHECK(t->numel() == numel, op, ".", name, ": must hold ", numel, " elements, got ", t->numel());
 }
 

@@ -94,7 +94,9 @@ struct NeuronCall {
       STD_TORCH_CHECK(p->dim() == 2 && p->size(0) == facts.params && p->size(1) >= 1, op, ".params: must be [",
                       facts.params, ", channels]");
       args.channels = p->size(1);
-      STD_TORCH_CHECK(inner >= 1, op, ".inner: must be at least 1, got ", inner);
+      const int64_t N = args.N, channels = args.channels;
+      STD_TORCH_CHECK(inner >= 1 && (N == 0 || (inner <= N && channels <= N / inner && N % (channels * inner) == 0)),
+                      op, ".inner: must divide the ", N, " lanes together with ", channels, " channels, got ", inner);
     }
     check_companion(op, "state_init", init, x, state_dtype(dtype), facts.states * args.N);
     check_companion(op, "params", p, x, state_dtype(dtype), facts.params * args.channels);
@@ -175,7 +177,7 @@ struct BackwardCall : NeuronCall {
     check_companion(op, "grad_state_last", g_state, x, state_dtype(dtype), facts.states * args.N);
     check_companion(op, "grad_v_seq", g_v, x, state_dtype(dtype), args.T * args.N);
     if (g_spike.has_value()) {
-      STD_TORCH_CHECK(g_spike->dim() == x.dim(), op, ".grad_spike_seq: must have the shape of x_seq");
+      STD_TORCH_CHECK(same_shape(*g_spike, x), op, ".grad_spike_seq: must have the shape of x_seq");
       grad_spike_seq = with_contiguous_lanes(*g_spike);
       io.grad_spike_seq = grad_spike_seq->const_data_ptr();
       io.grad_spike_stride = args.T > 1 ? grad_spike_seq->stride(0) : args.N;

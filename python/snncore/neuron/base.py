@@ -65,7 +65,7 @@ class BaseNode(nn.Module):
     ) -> None:
         super().__init__()
         self.v_threshold = self._number("v_threshold", v_threshold)
-        self.v_reset: Reset = v_reset if v_reset in (None, "none") else self._number("v_reset", v_reset)
+        self.v_reset = v_reset
         if not callable(getattr(surrogate_function, "step", None)):
             raise self._bad("surrogate_function", "have a step(u) method", surrogate_function, "see snncore.surrogate")
         self.surrogate_function = surrogate_function
@@ -116,6 +116,15 @@ class BaseNode(nn.Module):
         if value not in ("s", "m"):
             raise self._bad("step_mode", "be 's' (one step) or 'm' (all steps)", value, "pass one of them")
         self._step_mode = value
+
+    @property
+    def v_reset(self) -> Reset:
+        """A number (hard reset), None (soft) or ``"none"``."""
+        return self._v_reset
+
+    @v_reset.setter
+    def v_reset(self, value: Reset) -> None:
+        self._v_reset: Reset = value if value is None or value == "none" else self._number("v_reset", value)
 
     @property
     def engine(self) -> str:

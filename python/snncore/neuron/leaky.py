@@ -65,28 +65,38 @@ class Leaky(BaseNode):
         super().__init__(v_threshold=v_threshold, v_reset=v_reset, surrogate_function=surrogate, **common)
         self.reset_mechanism = reset_mechanism
         self.reset_delay = bool(reset_delay)
+        # One fixed number is a plain attribute, like LIFNode.tau; a tensor is a buffer or a parameter.
+        self.beta: float | Tensor
+        if learn_beta:
+            self.beta = nn.Parameter(self._beta_tensor(beta))
+        elif isinstance(beta, Tensor):
+            self.register_buffer("beta", self._beta_tensor(beta))
+        else:
+            self.beta = self._number("beta", beta)
+
+    def _beta_tensor(self, beta: float | Tensor) -> Tensor:
         given = beta.detach().clone() if isinstance(beta, Tensor) else torch.tensor(self._number("beta", beta))
         if given.dim() > 1 or not given.is_floating_point():
-            raise self._bad("beta", "be a number or a floating tensor [C]", list(given.shape), "flatten it")
-        if learn_beta:
-            self.beta: Tensor = nn.Parameter(given)
-        else:
-            self.register_buffer("beta", given)
-        self._fixed_beta = None if learn_beta or given.dim() else min(max(float(given), 0.0), 1.0)
+            raise self._bad("beta", "be a number or a floating tensor [] or [C]", list(given.shape), "flatten it")
+        return given
 
-    def _check_channels(self, shape: torch.Size) -> None:
-        if self.beta.dim() and (len(shape) < 2 or shape[1] != self.beta.shape[0]):
+    def _beta(self, step_shape: torch.Size, dtype: torch.dtype) -> float | Tensor:
+        """beta in [0, 1]: a number, [] or [C], checked against the shape of a step."""
+        if not isinstance(self.beta, Tensor):
+            return min(max(self.beta, 0.0), 1.0)
+        if self.beta.dim() and (len(step_shape) < 2 or step_shape[1] != self.beta.shape[0]):
             raise self._bad(
-                "beta", f"have as many elements as dimension 1 of a step, here of shape {list(shape)}",
+                "beta", f"have as many elements as dimension 1 of a step, here of shape {list(step_shape)}",
                 list(self.beta.shape), "pass beta for this layer's features",
             )  # fmt: skip
+        return self.beta.to(dtype).clamp(0.0, 1.0)
 
     def charge(self, x: Tensor, *state: Tensor) -> Tensor:
         """Return beta * v + x with the delayed reset folded in."""
         (v,) = state
-        self._check_channels(x.shape)
-        beta = self.beta.to(v.dtype).clamp(0.0, 1.0)
-        beta = beta.view(-1, *(1,) * (v.dim() - 2)) if beta.dim() else beta
+        beta = self._beta(x.shape, v.dtype)
+        if isinstance(beta, Tensor) and beta.dim():
+            beta = beta.view(-1, *(1,) * (v.dim() - 2))
         fired = (v >= self.v_threshold).to(v.dtype)
         if self.reset_delay and self.reset_mechanism == "zero":
             return beta * ((1.0 - fired) * v) + x
@@ -98,18 +108,19 @@ class Leaky(BaseNode):
         """beta, then v_threshold and the switches of the delayed reset."""
         zero = self.reset_delay and self.reset_mechanism == "zero"
         subtract = self.reset_delay and self.reset_mechanism == "subtract"
-        return (self._fixed_beta or 0.0, self.v_threshold, float(zero), self.v_threshold if subtract else 0.0)
+        beta = 0.0 if isinstance(self.beta, Tensor) else min(max(self.beta, 0.0), 1.0)
+        return (beta, self.v_threshold, float(zero), self.v_threshold if subtract else 0.0)
 
     def parameter_rows(self, x_seq: Tensor) -> tuple[Tensor | None, int]:
         """beta as [1, channels] and the lanes per channel, unless it is one fixed number."""
-        if self._fixed_beta is not None:
+        beta = self._beta(x_seq.shape[1:], state_dtype(x_seq.dtype))
+        if not isinstance(beta, Tensor):
             return None, 1
-        self._check_channels(x_seq.shape[1:])
-        beta = self.beta.to(state_dtype(x_seq.dtype)).clamp(0.0, 1.0).view(1, -1)
-        return beta, math.prod(x_seq.shape[3:]) if self.beta.dim() else 1
+        return beta.view(1, -1), math.prod(x_seq.shape[3:]) if beta.dim() else 1
 
     def extra_repr(self) -> str:
         """Return the arguments that matter."""
-        beta = f"[{self.beta.numel()}]" if self.beta.dim() else f"{float(self.beta):g}"
+        many = isinstance(self.beta, Tensor) and self.beta.dim()
+        beta = f"[{self.beta.numel()}]" if many else f"{float(self.beta):g}"  # type: ignore[union-attr]
         timing = f"reset_mechanism={self.reset_mechanism}, reset_delay={self.reset_delay}"
         return f"beta={beta}, {timing}, {super().extra_repr()}"

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ..errors import StateError
 from .library import core
@@ -24,6 +23,7 @@ __all__ = ["NEURON_TABLE", "SURROGATE_NAMES", "Dynamics", "multi_step", "state_d
 NEURON_TABLE: dict[str, tuple[int, int, int]] = core.neuron_table()
 SURROGATE_NAMES: list[str] = core.surrogate_names()
 
+_TWICE = "the native engine gives first derivatives only; set engine='torch' on the neurons to differentiate twice"
 _RESET_CODE = {"hard": 0, "soft": 1, "none": 2}
 _NAMESPACE = torch.ops.snncore
 
@@ -110,18 +110,17 @@ class _MultiStep(torch.autograd.Function):
         return op(x_seq, state_init, params, inner, *dynamics.arguments, keep)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Any) -> Any:
-        _, want_x, want_state, want_params, _, _ = ctx.needs_input_grad
-        g_x, g_state, g_params = _backward(ctx.neuron, ctx, grads, want_state, want_params)
-        return (
-            None,
-            g_x if want_x else None,
-            g_state if want_state else None,
-            g_params if want_params else None,
-            None,
-            None,
-        )
+        wanted = ctx.needs_input_grad[1:4]
+        with torch.no_grad():
+            found = _backward(ctx.neuron, ctx, grads, wanted[1], wanted[2])
+        # Under create_graph=True these look differentiable; they raise when someone differentiates them.
+        guard = torch._C._functions.DelayedError(_TWICE, 1) if torch.is_grad_enabled() else None
+        results = [
+            None if not want else g if guard is None else guard(g.requires_grad_())
+            for g, want in zip(found, wanted, strict=True)
+        ]
+        return None, *results, None, None
 
 
 def multi_step(
@@ -158,10 +157,19 @@ def multi_step(
     return spike_seq, state_last, v_seq if keep_v_seq else None
 
 
+def _same_device(op: str, x_seq: Tensor, **others: Tensor | None) -> None:
+    # A meta tensor among real ones lands here, not in a kernel's own check.
+    for argument, tensor in others.items():
+        if tensor is not None and tensor.device != x_seq.device:
+            raise RuntimeError(f"{op}.{argument}: must be on the device of x_seq ({x_seq.device}), got {tensor.device}")
+
+
 def _register(neuron: str, states: int, parameters: int) -> None:
     """Give one neuron's ops their shape-only kernels and their autograd formula."""
+    name = f"snncore::{neuron}"
 
-    def forward_fake(x_seq: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def forward_fake(x_seq: Tensor, state_init: Any, params: Any, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+        _same_device(f"{name}_forward", x_seq, state_init=state_init, params=params)
         keep_v_seq = rest[-1]
         dtype = state_dtype(x_seq.dtype)
         spike_seq = x_seq.new_empty(x_seq.shape)  # contiguous whatever the strides of x_seq
@@ -171,6 +179,10 @@ def _register(neuron: str, states: int, parameters: int) -> None:
     def backward_fake(
         g_spike: Any, g_state: Any, g_v_seq: Any, x_seq: Tensor, state_init: Any, params: Any, *rest: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
+        _same_device(
+            f"{name}_backward", x_seq, state_init=state_init, params=params,
+            grad_spike_seq=g_spike, grad_state_last=g_state, grad_v_seq=g_v_seq,
+        )  # fmt: skip
         want_state, want_params = rest[-2:]
         dtype = state_dtype(x_seq.dtype)
         channels = 1 if params is None else params.shape[1]
@@ -190,7 +202,6 @@ def _register(neuron: str, states: int, parameters: int) -> None:
         untouched = (None,) * (len(ctx.arguments) + 2)
         return g_x, g_state if want_state else None, g_params if want_params else None, *untouched
 
-    name = f"snncore::{neuron}"
     torch.library.register_fake(f"{name}_forward", forward_fake)
     torch.library.register_fake(f"{name}_backward", backward_fake)
     torch.library.register_autograd(f"{name}_forward", backward, setup_context=setup_context)

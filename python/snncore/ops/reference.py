@@ -20,8 +20,14 @@ def fire(u: Tensor, step: Callable[[Tensor], Tensor], smooth: bool = False) -> T
         step: the surrogate's smooth step.
         smooth: return ``step(u)`` itself.
     """
+    if smooth:
+        return step(u)
+    spike = (u >= 0).to(u.dtype)
+    if not torch.is_grad_enabled():
+        return spike
     soft = step(u)
-    return soft if smooth else (u >= 0).to(u.dtype) + (soft - soft.detach())
+    # A zero that carries the gradient of `soft`; where that is infinite or NaN the spike must not become NaN.
+    return spike + torch.where(soft.isfinite(), soft - soft.detach(), 0.0)
 
 
 def reset(h: Tensor, spike: Tensor, kind: str, v_threshold: float, v_reset: float, detach: bool) -> Tensor:
