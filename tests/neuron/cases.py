@@ -1,0 +1,192 @@
+"""The rows the core is tested over: every neuron with every reset, and every surrogate. A new neuron is a new row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snncore import surrogate
+from snncore.neuron import BaseNode, IFNode, Leaky, LIFNode, ParametricLIFNode
+from snncore.ops.neuron import state_dtype
+
+CHANNELS = 3
+STEP_SHAPE = (2, CHANNELS, 5)  # [B, C, L]
+V_THRESHOLD = 0.75  # not 1, where a factor left out would not show
+
+# every kind of reset of a BaseNode: v_reset
+RESETS: dict[str, Any] = {"hard": 0.0, "hard-0.25": -0.25, "soft": None, "none": "none"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One neuron with its arguments.
+
+    Attributes:
+        name: what a failing test is called.
+        node, arguments: the class and how it is built.
+        spread: name of a per-channel parameter and the values it gets, so that no two channels are alike.
+    """
+
+    name: str
+    node: type[BaseNode]
+    arguments: dict[str, Any] = field(default_factory=dict)
+    spread: tuple[str, tuple[float, ...]] | None = None
+
+    def make(self, dtype: torch.dtype = torch.float64, **changes: Any) -> BaseNode:
+        """Build the neuron in step_mode 'm', parameters in the dtype of states beside ``dtype``."""
+        arguments = {"step_mode": "m", "v_threshold": V_THRESHOLD, **self.arguments, **changes}
+        node = self.node(**arguments).to(state_dtype(dtype))
+        if self.spread is not None:
+            name, values = self.spread
+            with torch.no_grad():
+                getattr(node, name).copy_(torch.tensor(values))
+        return node
+
+
+# the equations of the BaseNodes with a reset of their own choice
+CHARGES = [
+    Row("if", IFNode),
+    Row("lif", LIFNode, {"tau": 1.6}),
+    Row("lif-no_decay_input", LIFNode, {"tau": 2.5, "decay_input": False}),
+    Row("lif-v_rest", LIFNode, {"tau": 2.0, "v_rest": -0.375}),
+    Row("lif-no_decay_input-v_rest", LIFNode, {"tau": 3.0, "decay_input": False, "v_rest": 0.125}),
+    Row("plif", ParametricLIFNode, {"init_tau": 1.7}),
+    Row("plif-no_decay_input", ParametricLIFNode, {"init_tau": 2.2, "decay_input": False, "v_rest": -0.125}),
+    Row("plif-channels", ParametricLIFNode, {"channels": CHANNELS}, ("w", (0.4, -0.3, -1.1))),
+    Row(
+        "plif-channels-no_decay_input",
+        ParametricLIFNode,
+        {"channels": CHANNELS, "decay_input": False, "v_rest": 0.25},
+        ("w", (0.1, -0.7, 0.9)),
+    ),
+]
+
+# Leaky brings its resets along: mechanism x timing x kinds of beta
+BETAS: dict[str, dict[str, Any]] = {
+    "beta": {"beta": 0.8},
+    "learn_beta": {"beta": 0.7, "learn_beta": True},
+    "betas": {"beta": torch.tensor([0.9, 0.35, 0.6])},
+    "learn_betas": {"beta": torch.tensor([0.85, 0.2, 0.5]), "learn_beta": True},
+}
+LEAKY = [
+    Row(
+        f"leaky-{mechanism}-{'delayed' if delay else 'at_once'}-{beta}",
+        Leaky,
+        {"reset_mechanism": mechanism, "reset_delay": delay, **arguments},
+    )
+    for mechanism in ("subtract", "zero", "none")
+    for delay in ((True, False) if mechanism != "none" else (True,))
+    for beta, arguments in BETAS.items()
+]
+
+ROWS: dict[str, Row] = {
+    row.name: row
+    for row in [
+        *(
+            Row(f"{row.name}-{reset}", row.node, {**row.arguments, "v_reset": v_reset}, row.spread)
+            for row in CHARGES
+            for reset, v_reset in RESETS.items()
+        ),
+        *LEAKY,
+    ]
+}
+
+# one of every equation, for what need not be looked at with every reset
+FEW = [
+    ROWS[name]
+    for name in (
+        "if-soft", "if-hard-0.25", "lif-hard-0.25", "lif-no_decay_input-soft", "plif-hard", "plif-channels-soft",
+        "leaky-subtract-delayed-learn_betas", "leaky-zero-delayed-beta", "leaky-subtract-at_once-learn_beta",
+    )
+]  # fmt: skip
+
+# every surrogate with numbers that are not its defaults; those without numbers stand alone
+NUMBERS: dict[str, dict[str, float]] = {
+    "atan": {"alpha": 1.5},
+    "erf": {"alpha": 1.25},
+    "fake_numerical_gradient": {"alpha": 0.7},
+    "fast_sigmoid": {"alpha": 3.0},
+    "leaky_k_relu": {"leak": 0.25, "k": 0.75},
+    "log_tailed_relu": {"alpha": 0.125},
+    "nonzero_sign_log_abs": {"alpha": 1.75},
+    "piecewise_exp": {"alpha": 1.5},
+    "piecewise_leaky_relu": {"w": 0.6, "c": 0.05},
+    "piecewise_quadratic": {"alpha": 0.8},
+    "q_pseudo_spike": {"alpha": 2.5},
+    "rect": {"alpha": 0.6},
+    "s2nn": {"alpha": 3.0, "beta": 0.8},
+    "sigmoid": {"alpha": 2.5},
+    "soft_sign": {"alpha": 1.5},
+    "squarewave_fourier_series": {"n": 4, "T_period": 6.0},
+    "straight_through": {},
+    "super_spike": {"alpha": 1.2},
+}
+
+
+def surrogates() -> dict[str, surrogate.Surrogate]:
+    """Return one surrogate of every kind in the table, with the numbers of NUMBERS."""
+    return {name: kind(**NUMBERS[name]) for name, kind in surrogate.SURROGATES.items()}
+
+
+def inputs(dtype: torch.dtype, T: int = 6, shape: tuple[int, ...] = STEP_SHAPE, seed: int = 0) -> Tensor:
+    """Return x_seq [T, *shape]: every other lane in steps of 1/8: exact in every dtype, often just at threshold."""
+    generator = torch.Generator().manual_seed(seed)
+    grid = torch.randint(-8, 25, (T, *shape), generator=generator).to(torch.float64) / 8
+    free = torch.randn(T, *shape, generator=generator, dtype=torch.float64) * 0.9 + 0.6
+    lane = torch.arange(grid[0].numel() if T else 0) % 2 == 0
+    return torch.where(lane.view(shape), grid, free).to(dtype) if T else grid.to(dtype)
+
+
+def start(dtype: torch.dtype, shape: tuple[int, ...] = STEP_SHAPE, seed: int = 1) -> Tensor:
+    """Return an initial potential [*shape] for x_seq of ``dtype``, some lanes at threshold."""
+    generator = torch.Generator().manual_seed(seed)
+    v = torch.randn(shape, generator=generator, dtype=torch.float64) * 0.5
+    v.view(-1)[::4] = V_THRESHOLD
+    return v.to(torch.bfloat16).to(state_dtype(dtype))
+
+
+def weights(x_seq: Tensor, seed: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what the loss weighs spike_seq, v_seq and the last state with; the first exact in every dtype."""
+    generator = torch.Generator().manual_seed(seed)
+    spike = torch.randint(-8, 9, x_seq.shape, generator=generator).to(torch.float64) / 8
+    v_seq = torch.randn(x_seq.shape, generator=generator, dtype=torch.float64).to(torch.bfloat16)
+    last = torch.randn(x_seq.shape[1:], generator=generator, dtype=torch.float64).to(torch.bfloat16)
+    state = state_dtype(x_seq.dtype)
+    return spike.to(x_seq.dtype), v_seq.to(state), last.to(state)
+
+
+def evaluate(node: BaseNode, x_seq: Tensor, v_init: Tensor | None = None) -> dict[str, Tensor]:
+    """Run ``node`` forward and backward; the loss weighs spikes, v_seq and the last state together.
+
+    Returns:
+        spike_seq, v_seq, v_last, and grad.x, grad.v_init, grad.<parameter> where there is one.
+    """
+    x_seq = x_seq.detach().requires_grad_()
+    v_init = None if v_init is None else v_init.detach().requires_grad_()
+    node.zero_grad()
+    node.store_v_seq = True
+    # the one way to all three at once: run() gives no v_seq, and forward() takes no v_init
+    spike_seq, state, v_seq = node._run(x_seq, None if v_init is None else (v_init,))
+    w_spike, w_v, w_last = weights(x_seq)
+    loss = (spike_seq * w_spike).sum(dtype=v_seq.dtype) + (v_seq * w_v).sum() + (state[0] * w_last).sum()
+    loss.backward()
+    out = {"spike_seq": spike_seq.detach(), "v_seq": v_seq.detach(), "v_last": state[0].detach(), "grad.x": x_seq.grad}
+    if v_init is not None:
+        out["grad.v_init"] = v_init.grad
+    for name, parameter in node.named_parameters():
+        out[f"grad.{name}"] = parameter.grad.clone()
+    return out
+
+
+def potentials(node: BaseNode, x_seq: Tensor, v_init: Tensor | None, v_seq: Tensor) -> Tensor:
+    """Return h [T, *], the potential before the reset, from the potential after the reset of the step before."""
+    v = torch.full_like(v_seq[0], node.rest()[0]) if v_init is None else v_init
+    steps = []
+    with torch.no_grad():
+        for x, after in zip(x_seq, v_seq, strict=True):
+            steps.append(node.charge(x.to(v_seq.dtype), v))
+            v = after
+    return torch.stack(steps)

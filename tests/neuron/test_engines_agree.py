@@ -1,0 +1,126 @@
+"""The native engine equals the plain-torch definition: every neuron x reset x detach x decay x surrogate x dtype."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from neuron.cases import ROWS, V_THRESHOLD, evaluate, inputs, potentials, start, surrogates
+from snncore.surrogate import SURROGATES
+
+BOTH = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+
+
+def test_rows_cover_the_tables():
+    from snncore.neuron import NEURONS
+
+    assert {row.node for row in ROWS.values()} == set(NEURONS.values())
+    assert list(surrogates()) == list(SURROGATES)
+
+
+def pairs(row, dtype):
+    """Yield (what, native result, torch result, torch node, x_seq, v_init) over detach x surrogate, v_init in half."""
+    x_seq = inputs(dtype)
+    for number, (name, surrogate) in enumerate(surrogates().items()):
+        for detach in (False, True):
+            v_init = start(dtype) if (number + detach) % 2 else None
+            nodes = [
+                row.make(dtype, surrogate_function=surrogate, detach_reset=detach, engine=engine)
+                for engine in ("native", "torch")
+            ]
+            native, plain = (evaluate(node, x_seq, v_init) for node in nodes)
+            yield f"{name}, detach_reset={detach}, v_init={v_init is not None}", native, plain, nodes[1], x_seq, v_init
+
+
+def close(what: str, got: Tensor, want: Tensor, tolerance: float) -> None:
+    """Assert |got - want| <= tolerance * (|want| + the largest |want|): cancellation is measured at what cancels."""
+    bound = tolerance * (want.abs() + want.abs().max())
+    off = (got - want).abs() > bound
+    assert not off.any(), (
+        f"{what}: {int(off.sum())} of {off.numel()} differ, by up to {float((got - want).abs().max()):.3g} "
+        f"where the largest is {float(want.abs().max()):.3g}"
+    )
+
+
+@BOTH
+def test_float64(row):
+    for what, native, plain, *_ in pairs(row, torch.float64):
+        rate = plain["spike_seq"].mean()
+        assert 0.05 < rate < 0.95, f"{what}: nothing to test, {rate:.2f} spikes per step"
+        assert native.keys() == plain.keys()
+        for key in native:
+            if key in ("spike_seq", "v_seq", "v_last"):
+                assert torch.equal(native[key], plain[key]), f"{what}: {key}"
+            else:
+                close(f"{what}: {key}", native[key], plain[key], 1e-12)
+
+
+def check_spikes(what: str, native: Tensor, plain: Tensor, h: Tensor) -> Tensor:
+    """Spikes may part only where h was within rounding of the threshold. Returns the lanes that never parted."""
+    parted = native != plain
+    before = parted.cumsum(0).cumsum(0) == 1  # True at the first step that differs, per lane
+    ulp = torch.finfo(h.dtype).eps
+    far = before & ((h - V_THRESHOLD).abs() > 4 * ulp * h.abs().clamp(min=V_THRESHOLD))
+    assert not far.any(), f"{what}: {int(far.sum())} spikes differ where h is not at the threshold"
+    return ~parted.any(0)
+
+
+# h takes at most 5 roundings a step, and T = 6 steps may carry them all on; a gradient takes about 10 more a step.
+# 2^-24 * 6 * 16 = 5.7e-6 bounds what two orders of the same operations can differ by.
+FLOAT32 = 6e-6
+
+
+@BOTH
+def test_float32(row):
+    for what, native, plain, node, x_seq, v_init in pairs(row, torch.float32):
+        h = potentials(node, x_seq, v_init, plain["v_seq"])
+        same = check_spikes(what, native["spike_seq"], plain["spike_seq"], h)
+        for key in ("v_seq", "v_last", "grad.x", "grad.v_init"):
+            if key in native:
+                assert native[key].dtype == torch.float32
+                close(f"{what}: {key}", native[key][..., same], plain[key][..., same], FLOAT32)
+        if same.all():
+            for key in native.keys() - {"spike_seq", "v_seq", "v_last", "grad.x", "grad.v_init"}:
+                close(f"{what}: {key}", native[key], plain[key], FLOAT32)
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_types(row, dtype):
+    """x and spikes low, state and arithmetic float32: the float32 result on the same x, rounded once at the end."""
+    half_ulp = torch.finfo(dtype).eps / 2
+    x_seq = inputs(dtype)
+    for number, (name, surrogate) in enumerate(surrogates().items()):
+        for detach in (False, True):
+            what = f"{name}, detach_reset={detach}"
+            v_init = start(dtype) if (number + detach) % 2 else None
+            make = {"surrogate_function": surrogate, "detach_reset": detach}
+            low = evaluate(row.make(dtype, engine="native", **make), x_seq, v_init)
+            full = evaluate(row.make(torch.float32, engine="native", **make), x_seq.float(), v_init)
+            node = row.make(torch.float32, engine="torch", **make)
+            plain = evaluate(node, x_seq.float(), v_init)
+
+            assert low["spike_seq"].dtype == low["grad.x"].dtype == dtype, what
+            assert low.keys() == full.keys()
+            for key in low:  # against the float32 kernel: bit for bit, whatever is low is rounded once
+                assert low[key].dtype == (dtype if key in ("spike_seq", "grad.x") else torch.float32), f"{what}: {key}"
+                assert torch.equal(low[key], full[key].to(low[key].dtype)), f"{what}: {key}"
+            # against the definition: no worse than that one rounding (and what float32 itself may differ by)
+            h = potentials(node, x_seq.float(), v_init, plain["v_seq"])
+            same = check_spikes(what, low["spike_seq"].float(), plain["spike_seq"], h)
+            close(f"{what}: v_seq", low["v_seq"][..., same], plain["v_seq"][..., same], FLOAT32)
+            want = plain["grad.x"][:, same]
+            bound = half_ulp * want.abs() + FLOAT32 * want.abs().max() + torch.finfo(dtype).smallest_normal * half_ulp
+            assert ((low["grad.x"].float()[:, same] - want).abs() <= bound).all(), f"{what}: grad.x"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("engine", ["native", "torch"])
+def test_half_types_of_both_engines_have_the_same_dtypes(dtype, engine):
+    for row in ROWS.values():
+        node = row.make(dtype, engine=engine)
+        out = evaluate(node, inputs(dtype), start(dtype))
+        kinds = {key: value.dtype for key, value in out.items()}
+        low = {"spike_seq", "grad.x"}
+        assert kinds == {key: dtype if key in low else torch.float32 for key in out}, row.name
