@@ -190,3 +190,13 @@ def potentials(node: BaseNode, x_seq: Tensor, v_init: Tensor | None, v_seq: Tens
             steps.append(node.charge(x.to(v_seq.dtype), v))
             v = after
     return torch.stack(steps)
+
+
+def close(what: str, got: Tensor, want: Tensor, tolerance: float) -> None:
+    """Assert |got - want| <= tolerance * (|want| + the largest |want|): cancellation is measured at what cancels."""
+    bound = tolerance * (want.abs() + want.abs().max())
+    off = (got - want).abs() > bound
+    assert not off.any(), (
+        f"{what}: {int(off.sum())} of {off.numel()} differ, by up to {float((got - want).abs().max()):.3g} "
+        f"where the largest is {float(want.abs().max()):.3g}"
+    )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from neuron.cases import ROWS, V_THRESHOLD, evaluate, inputs, potentials, start, surrogates
+from neuron.cases import ROWS, V_THRESHOLD, close, evaluate, inputs, potentials, start, surrogates
 from snncore.surrogate import SURROGATES
 
 BOTH = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
@@ -31,16 +31,6 @@ def pairs(row, dtype):
             ]
             native, plain = (evaluate(node, x_seq, v_init) for node in nodes)
             yield f"{name}, detach_reset={detach}, v_init={v_init is not None}", native, plain, nodes[1], x_seq, v_init
-
-
-def close(what: str, got: Tensor, want: Tensor, tolerance: float) -> None:
-    """Assert |got - want| <= tolerance * (|want| + the largest |want|): cancellation is measured at what cancels."""
-    bound = tolerance * (want.abs() + want.abs().max())
-    off = (got - want).abs() > bound
-    assert not off.any(), (
-        f"{what}: {int(off.sum())} of {off.numel()} differ, by up to {float((got - want).abs().max()):.3g} "
-        f"where the largest is {float(want.abs().max()):.3g}"
-    )
 
 
 @BOTH
