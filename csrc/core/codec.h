@@ -108,9 +108,17 @@ static inline void stream_bytes(const void* from, void* to, int64_t bytes) {
   const int64_t head = minimum(bytes, int64_t(-reinterpret_cast<intptr_t>(target) & 63));
   memcpy(target, source, size_t(head));
   for (done = head; done + 64 <= bytes; done += 64) {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(target + done), _mm512_loadu_si512(source + done));
+#elif defined(__AVX__)
+    for (int part = 0; part < 64; part += 32)
+      _mm256_stream_si256(reinterpret_cast<__m256i*>(target + done + part),
+                          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + done + part)));
+#else
     for (int part = 0; part < 64; part += 16)
       _mm_stream_si128(reinterpret_cast<__m128i*>(target + done + part),
                        _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + done + part)));
+#endif
   }
 #endif
   memcpy(target + done, source + done, size_t(bytes - done));
@@ -122,7 +130,6 @@ static inline void stream_fence() {
 #endif
 }
 
-// Asks for a row that will be read soon: rows of one tile lie far apart, where no hardware prefetcher looks.
 static inline void prefetch_bytes(const void* from, int64_t bytes) {
   const char* at = static_cast<const char*>(from);
   for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, 2);

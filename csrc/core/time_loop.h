@@ -4,16 +4,18 @@
 // runs. Backward first re-runs the tile forward, keeping h, then walks back: it recomputes h with the arithmetic of
 // forward, so both passes agree on who fired, and forward saves nothing (docs/measurements.md compares with saving).
 //
-// Rows are arrays of n lanes. `Io` turns tensors into rows of Real and back:
-//   const Real* x(t), grad_spike(t)         rows to read
-//   const Real* grad_v_seq(t)               the same, or nullptr when absent
-//   Real* spike(t), grad_x(t)               rows to fill
-//   Real* v_seq(t)                          the same, or nullptr when not wanted
-//   void put_spike(t), put_v_seq(t), put_grad_x(t)     called when the row is full
+// A step goes over its tile in strips of Io::strip lanes, so that reading ahead, arithmetic and writing overlap.
+// `Io` turns the lanes [i, i + m) of a step into rows of Real and back:
+//   const Real* x(t, i, m), x_again(t, i, m), grad_spike(t, i, m)     rows to read; x_again on the way back in time
+//   const Real* grad_v_seq(t, i, m)                 the same, or nullptr when absent
+//   Real* spike(t, i), grad_x(t, i)                 rows to fill
+//   Real* v_seq(t, i)                               the same, or nullptr when not wanted
+//   void put_spike(t, i, m), put_v_seq(t, i, m), put_grad_x(t, i, m)     called when the row is full
 // `Surrogate` offers step(h, v_threshold, out, n) and grad(h, v_threshold, out, n) over rows; which surrogate it is
 // was chosen before the loop started. kSmooth fires with that step instead of the Heaviside step (gradient checks).
 #pragma once
 
+#include "core/math.h"
 #include "core/reset.h"
 
 namespace snn {
@@ -30,6 +32,7 @@ struct Rows {
   Real* data;
   int64_t stride;
   SNN_HD Real* operator[](int64_t k) const { return data + k * stride; }
+  SNN_HD Rows from(int64_t i) const { return {data ? data + i : nullptr, stride}; }
 };
 
 // Lane i of K rows, in registers.
@@ -58,10 +61,10 @@ SNN_HD Real heaviside(Real h, Real v_threshold) {
   return h >= v_threshold ? Real(1) : Real(0);
 }
 
-// One step of one tile: charges `state` to h, fires into `spike`, resets. h goes to `kept` as well if kKeep.
+// One step of one strip: charges `state` to h, fires into `spike`, resets. h goes to `kept` as well if kKeep.
 template <class Neuron, bool kSmooth, bool kKeep, class Real, class Surrogate>
-SNN_HD void step_tile(const Fire<Real> fire, const Surrogate& surrogate, const Constants<Real> constants,
-                      Rows<Real> params, const Real* x, Real* spike, Rows<Real> state, Rows<Real> kept, int n) {
+SNN_HD void step_strip(const Fire<Real> fire, const Surrogate& surrogate, const Constants<Real> constants,
+                       Rows<Real> params, const Real* x, Real* spike, Rows<Real> state, Rows<Real> kept, int n) {
   constexpr int S = Neuron::states, P = Neuron::params;
   if constexpr (kSmooth) {
     for (int i = 0; i < n; ++i) {
@@ -91,11 +94,15 @@ template <class Neuron, bool kSmooth, class Real, class Surrogate, class Io>
 SNN_HD void forward_tile(const Fire<Real>& fire, const Surrogate& surrogate, const Constants<Real> constants,
                          Rows<Real> params, Io& io, Rows<Real> state, int64_t T, int n) {
   for (int64_t t = 0; t < T; ++t) {
-    step_tile<Neuron, kSmooth, false>(fire, surrogate, constants, params, io.x(t), io.spike(t), state, Rows<Real>{}, n);
-    io.put_spike(t);
-    if (Real* v = io.v_seq(t)) {
-      for (int i = 0; i < n; ++i) v[i] = state[0][i];
-      io.put_v_seq(t);
+    for (int i = 0; i < n; i += Io::strip) {
+      const int m = minimum(Io::strip, n - i);
+      step_strip<Neuron, kSmooth, false>(fire, surrogate, constants, params.from(i), io.x(t, i, m), io.spike(t, i),
+                                         state.from(i), Rows<Real>{}, m);
+      io.put_spike(t, i, m);
+      if (Real* v = io.v_seq(t, i)) {
+        for (int j = 0; j < m; ++j) v[j] = state[0][i + j];
+        io.put_v_seq(t, i, m);
+      }
     }
   }
 }
@@ -107,9 +114,14 @@ struct BackwardRows {
   Rows<Real> kept;         // [T * states] scratch: h of every step
   Rows<Real> grad_state;   // [states] gradient of the last state on entry, of the initial state on exit
   Rows<Real> grad_params;  // [params] sums over time are added here; data == nullptr when not wanted
-  Real* sg;                // scratch rows
+  Real* sg;                // scratch for one strip
   Real* spike;
   Real* spike_before;
+
+  SNN_HD BackwardRows from(int64_t i) const {
+    return {state.from(i), running.from(i), kept.from(i), grad_state.from(i), grad_params.from(i), sg,
+            spike,         spike_before};
+  }
 };
 
 // What one step back needs: h of this step, and of the step before where there is one.
@@ -120,7 +132,7 @@ struct StepBack {
   bool reset_before;  // `before` is h of the step before and still wants its reset; else it is the initial state
 };
 
-// One step back for one tile. kBefore: the charge's derivative needs the state and input it started from.
+// One step back for one strip. kBefore: the charge's derivative needs the state and input it started from.
 template <class Neuron, bool kSmooth, bool kBefore, bool kParams, class Real>
 SNN_HD void step_back(const Fire<Real> fire, const Constants<Real> constants, Rows<Real> params,
                       const StepBack<Real> at, const BackwardRows<Real> rows, const Real* x, const Real* grad_spike,
@@ -153,6 +165,34 @@ SNN_HD void step_back(const Fire<Real> fire, const Constants<Real> constants, Ro
   }
 }
 
+// One step back for the lanes [i, i + n) of the tile; `rows` and `params` begin at lane i.
+template <class Neuron, bool kSmooth, class Real, class Surrogate, class Io>
+SNN_HD void strip_back(const Fire<Real>& fire, const Surrogate& surrogate, const Constants<Real> constants,
+                       Rows<Real> params, Io& io, const BackwardRows<Real>& rows, int64_t t, int i, int n) {
+  constexpr int S = Neuron::states;
+  const Rows<Real> h{rows.kept[t * S], rows.kept.stride};
+  const Rows<Real> before = t > 0 ? Rows<Real>{rows.kept[(t - 1) * S], rows.kept.stride} : rows.state;
+  const StepBack<Real> at{h, before, t > 0};
+  surrogate.grad(h[0], fire.v_threshold, rows.sg, n);
+  if constexpr (kSmooth) {
+    surrogate.step(h[0], fire.v_threshold, rows.spike, n);
+    surrogate.step(before[0], fire.v_threshold, rows.spike_before, n);
+  }
+  if (const Real* g_v = io.grad_v_seq(t, i, n))
+    for (int j = 0; j < n; ++j) rows.grad_state[0][j] += g_v[j];
+
+  const Real* g = io.grad_spike(t, i, n);
+  Real* grad_x = io.grad_x(t, i);
+  if (rows.grad_params.data != nullptr) {
+    step_back<Neuron, kSmooth, true, true>(fire, constants, params, at, rows, io.x_again(t, i, n), g, grad_x, n);
+  } else if (Neuron::linear) {
+    step_back<Neuron, kSmooth, false, false>(fire, constants, params, at, rows, g, g, grad_x, n);
+  } else {
+    step_back<Neuron, kSmooth, true, false>(fire, constants, params, at, rows, io.x_again(t, i, n), g, grad_x, n);
+  }
+  io.put_grad_x(t, i, n);
+}
+
 template <class Neuron, bool kSmooth, class Real, class Surrogate, class Io>
 SNN_HD void backward_tile(const Fire<Real>& fire, const Surrogate& surrogate, const Constants<Real> constants,
                           Rows<Real> params, Io& io, const BackwardRows<Real>& rows, int64_t T, int n) {
@@ -161,32 +201,16 @@ SNN_HD void backward_tile(const Fire<Real>& fire, const Surrogate& surrogate, co
     for (int i = 0; i < n; ++i) rows.running[k][i] = rows.state[k][i];
   for (int64_t t = 0; t < T; ++t) {
     const Rows<Real> kept{rows.kept[t * S], rows.kept.stride};
-    step_tile<Neuron, kSmooth, true>(fire, surrogate, constants, params, io.x(t), rows.spike, rows.running, kept, n);
-  }
-
-  for (int64_t t = T - 1; t >= 0; --t) {
-    const Rows<Real> h{rows.kept[t * S], rows.kept.stride};
-    const Rows<Real> before = t > 0 ? Rows<Real>{rows.kept[(t - 1) * S], rows.kept.stride} : rows.state;
-    const StepBack<Real> at{h, before, t > 0};
-    surrogate.grad(h[0], fire.v_threshold, rows.sg, n);
-    if constexpr (kSmooth) {
-      surrogate.step(h[0], fire.v_threshold, rows.spike, n);
-      surrogate.step(before[0], fire.v_threshold, rows.spike_before, n);
+    for (int i = 0; i < n; i += Io::strip) {
+      const int m = minimum(Io::strip, n - i);
+      step_strip<Neuron, kSmooth, true>(fire, surrogate, constants, params.from(i), io.x(t, i, m), rows.spike,
+                                        rows.running.from(i), kept.from(i), m);
     }
-    if (const Real* g = io.grad_v_seq(t))
-      for (int i = 0; i < n; ++i) rows.grad_state[0][i] += g[i];
-
-    const Real* g = io.grad_spike(t);
-    Real* grad_x = io.grad_x(t);
-    if (rows.grad_params.data != nullptr) {
-      step_back<Neuron, kSmooth, true, true>(fire, constants, params, at, rows, io.x(t), g, grad_x, n);
-    } else if (Neuron::linear) {
-      step_back<Neuron, kSmooth, false, false>(fire, constants, params, at, rows, g, g, grad_x, n);
-    } else {
-      step_back<Neuron, kSmooth, true, false>(fire, constants, params, at, rows, io.x(t), g, grad_x, n);
-    }
-    io.put_grad_x(t);
   }
+  for (int64_t t = T - 1; t >= 0; --t)
+    for (int i = 0; i < n; i += Io::strip)
+      strip_back<Neuron, kSmooth>(fire, surrogate, constants, params.from(i), io, rows.from(i), t, i,
+                                  minimum(Io::strip, n - i));
 }
 
 }  // namespace snn

@@ -81,7 +81,7 @@ int64_t backward_tile_lanes(int64_t T, int64_t states, int64_t real_bytes) {
   return round_lanes(kKeptBytes / (std::max<int64_t>(T, 1) * states * real_bytes), 64, kRowBytes / real_bytes);
 }
 
-int64_t stream_threshold_bytes() { return 16 << 20; }
+int64_t stream_threshold_bytes() { return 8 << 20; }
 
 int64_t scratch_rows(int64_t T, int64_t states, int64_t params, bool backward) {
   return backward ? (3 + T) * states + 2 * params + 8 : states + params + 5;

@@ -67,25 +67,29 @@ struct LaneIo {
   Real* v_base;
   Real x_now, grad_now, grad_v_now, out_now, v_now;
 
-  __device__ const Real* x(int64_t t) {
+  static constexpr int strip = 1;
+  __device__ const Real* x(int64_t t, int, int) {
     x_now = decode(x_base[t * x_stride]);
     return &x_now;
   }
-  __device__ const Real* grad_spike(int64_t t) {
+  __device__ const Real* x_again(int64_t t, int i, int m) { return x(t, i, m); }
+  __device__ const Real* grad_spike(int64_t t, int, int) {
     grad_now = grad_spike_base ? decode(grad_spike_base[t * grad_spike_stride]) : Real(0);
     return &grad_now;
   }
-  __device__ const Real* grad_v_seq(int64_t t) {
+  __device__ const Real* grad_v_seq(int64_t t, int, int) {
     if (!grad_v_base) return nullptr;
     grad_v_now = grad_v_base[t * N];
     return &grad_v_now;
   }
-  __device__ Real* spike(int64_t) { return &out_now; }
-  __device__ void put_spike(int64_t t) { spike_base[t * N] = encode(out_now, static_cast<Scalar*>(nullptr)); }
-  __device__ Real* v_seq(int64_t) { return v_base ? &v_now : nullptr; }
-  __device__ void put_v_seq(int64_t t) { v_base[t * N] = v_now; }
-  __device__ Real* grad_x(int64_t) { return &out_now; }
-  __device__ void put_grad_x(int64_t t) { grad_x_base[t * N] = encode(out_now, static_cast<Scalar*>(nullptr)); }
+  __device__ Real* spike(int64_t, int) { return &out_now; }
+  __device__ void put_spike(int64_t t, int, int) { spike_base[t * N] = encode(out_now, static_cast<Scalar*>(nullptr)); }
+  __device__ Real* v_seq(int64_t, int) { return v_base ? &v_now : nullptr; }
+  __device__ void put_v_seq(int64_t t, int, int) { v_base[t * N] = v_now; }
+  __device__ Real* grad_x(int64_t, int) { return &out_now; }
+  __device__ void put_grad_x(int64_t t, int, int) {
+    grad_x_base[t * N] = encode(out_now, static_cast<Scalar*>(nullptr));
+  }
 };
 
 // What every thread gets by value.

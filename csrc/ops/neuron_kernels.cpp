@@ -58,18 +58,21 @@ struct Scratch {
 template <class Scalar, class Real>
 struct Reader {
   const Scalar* base;
-  int64_t stride, steps;
+  int64_t stride;
   Real* buffer;
 
-  const Real* row(int64_t t, int64_t ahead, int64_t lane, int n) const {
+  const Real* row(int64_t t, int64_t lane, int n) const {
     const Scalar* at = base + t * stride + lane;
-    if (t + ahead >= 0 && t + ahead < steps) prefetch_bytes(at + ahead * stride, n * int64_t(sizeof(Scalar)));
     if constexpr (sizeof(Scalar) == sizeof(Real)) {
       return at;
     } else {
       decode_row(at, buffer, n);
       return buffer;
     }
+  }
+  // Asks for a row that is read next: rows of one tile lie far apart, where no hardware prefetcher looks.
+  void prefetch(int64_t t, int64_t lane, int n) const {
+    prefetch_bytes(base + t * stride + lane, n * int64_t(sizeof(Scalar)));
   }
 };
 
@@ -100,33 +103,60 @@ struct Writer {
   }
 };
 
-template <class Scalar, class Real>
-struct ForwardRows {
-  Reader<Scalar, Real> x_seq;
-  Writer<Scalar, Real> spike_seq;
-  Writer<Real, Real> v_out;
-  int64_t lane;
-  int n;
-  const Real* x(int64_t t) const { return x_seq.row(t, 1, lane, n); }
-  Real* spike(int64_t t) const { return spike_seq.row(t, lane); }
-  void put_spike(int64_t t) const { spike_seq.put(t, lane, n); }
-  Real* v_seq(int64_t t) const { return v_out.base ? v_out.row(t, lane) : nullptr; }
-  void put_v_seq(int64_t t) const { v_out.put(t, lane, n); }
+// Which lanes the rows come from. `ahead` lanes follow in the next tile (0 at the end).
+struct Place {
+  int64_t T, lane;
+  int n, ahead;
 };
 
 template <class Scalar, class Real>
-struct BackwardTensors {
+struct ForwardRows : Place {
+  static constexpr int strip = 128;
+  Reader<Scalar, Real> x_seq;
+  Writer<Scalar, Real> spike_seq;
+  Writer<Real, Real> v_out;
+
+  const Real* x(int64_t t, int i, int m) const {
+    if (t + 1 < T) {
+      x_seq.prefetch(t + 1, lane + i, m);
+    } else {
+      x_seq.prefetch(0, lane + n + i, minimum(m, ahead - i));
+    }
+    return x_seq.row(t, lane + i, m);
+  }
+  Real* spike(int64_t t, int i) const { return spike_seq.row(t, lane + i); }
+  void put_spike(int64_t t, int i, int m) const { spike_seq.put(t, lane + i, m); }
+  Real* v_seq(int64_t t, int i) const { return v_out.base ? v_out.row(t, lane + i) : nullptr; }
+  void put_v_seq(int64_t t, int i, int m) const { v_out.put(t, lane + i, m); }
+};
+
+template <class Scalar, class Real>
+struct BackwardTensors : Place {
+  static constexpr int strip = 256;
   Reader<Scalar, Real> x_seq, grad_spike_seq;
   Reader<Real, Real> grad_v;
   Writer<Scalar, Real> grad_x_seq;
   const Real* zeros;
-  int64_t lane;
-  int n;
-  const Real* x(int64_t t) const { return x_seq.row(t, 1, lane, n); }
-  const Real* grad_spike(int64_t t) const { return grad_spike_seq.base ? grad_spike_seq.row(t, -1, lane, n) : zeros; }
-  const Real* grad_v_seq(int64_t t) const { return grad_v.base ? grad_v.row(t, -1, lane, n) : nullptr; }
-  Real* grad_x(int64_t t) const { return grad_x_seq.row(t, lane); }
-  void put_grad_x(int64_t t) const { grad_x_seq.put(t, lane, n); }
+
+  // Time runs forward over x, then back over the gradients.
+  const Real* x(int64_t t, int i, int m) const {
+    if (t + 1 < T) {
+      x_seq.prefetch(t + 1, lane + i, m);
+    } else if (grad_spike_seq.base) {
+      grad_spike_seq.prefetch(t, lane + i, m);
+    }
+    return x_seq.row(t, lane + i, m);
+  }
+  const Real* x_again(int64_t t, int i, int m) const { return x_seq.row(t, lane + i, m); }
+  const Real* grad_spike(int64_t t, int i, int m) const {
+    if (t == 0) x_seq.prefetch(0, lane + n + i, minimum(m, ahead - i));
+    if (!grad_spike_seq.base) return zeros;
+    if (t > 0) grad_spike_seq.prefetch(t - 1, lane + i, m);
+    return grad_spike_seq.row(t, lane + i, m);
+  }
+  const Real* grad_v_seq(int64_t t, int i, int m) const { return grad_v.base ? grad_v.row(t, lane + i, m) : nullptr; }
+  Real* grad_x(int64_t t, int i) const { return grad_x_seq.row(t, lane + i); }
+  void put_grad_x(int64_t t, int i, int m) const { grad_x_seq.put(t, lane + i, m); }
 };
 
 template <class Scalar>
@@ -195,15 +225,15 @@ void forward(const NeuronArgs& a, const ForwardOut& out, int64_t begin, int64_t 
   for (Real*& row : buffers) row = memory.row();
   const bool stream = worth_streaming<Scalar>(a);
   ForwardRows<Scalar, Real> io{
-      {static_cast<const Scalar*>(a.x_seq), a.x_stride, a.T, buffers[0]},
+      {a.T, 0, 0, 0},
+      {static_cast<const Scalar*>(a.x_seq), a.x_stride, buffers[0]},
       {static_cast<Scalar*>(out.spike_seq), a.N, stream, buffers[1], reinterpret_cast<Scalar*>(buffers[2])},
-      {static_cast<Real*>(out.v_seq), a.N, stream, buffers[3], buffers[4]},
-      0,
-      0};
+      {static_cast<Real*>(out.v_seq), a.N, stream, buffers[3], buffers[4]}};
   for (int64_t lane = begin; lane < end; lane += tile) {
     const int n = int(minimum(tile, end - lane));
     io.lane = lane;
     io.n = n;
+    io.ahead = int(minimum(tile, end - lane - n));
     load_lanes<Neuron>(a, lane, n, state, params);
     if (kHasSmooth<Real> && a.smooth) {
       forward_tile<Neuron, kHasSmooth<Real>>(fire, surrogate, constants, params, io, state, a.T, n);
@@ -249,14 +279,13 @@ void backward(const NeuronArgs& a, const BackwardIo& b, int64_t begin, int64_t e
   Real* buffers[5];
   for (Real*& row : buffers) row = memory.row();
   fill(buffers[4], Real(0), int(tile));
-  BackwardTensors<Scalar, Real> io{{static_cast<const Scalar*>(a.x_seq), a.x_stride, a.T, buffers[0]},
-                                   {static_cast<const Scalar*>(b.grad_spike_seq), b.grad_spike_stride, a.T, buffers[1]},
-                                   {static_cast<const Real*>(b.grad_v_seq), a.N, a.T, nullptr},
+  BackwardTensors<Scalar, Real> io{{a.T, 0, 0, 0},
+                                   {static_cast<const Scalar*>(a.x_seq), a.x_stride, buffers[0]},
+                                   {static_cast<const Scalar*>(b.grad_spike_seq), b.grad_spike_stride, buffers[1]},
+                                   {static_cast<const Real*>(b.grad_v_seq), a.N, nullptr},
                                    {static_cast<Scalar*>(b.grad_x_seq), a.N, worth_streaming<Scalar>(a), buffers[2],
                                     reinterpret_cast<Scalar*>(buffers[3])},
-                                   buffers[4],
-                                   0,
-                                   0};
+                                   buffers[4]};
   rows.kept = memory.rows(a.T * S);
 
   const auto surrogate = HostSurrogate<Real>::choose(Surrogates{}, a);
@@ -266,6 +295,7 @@ void backward(const NeuronArgs& a, const BackwardIo& b, int64_t begin, int64_t e
     const int n = int(minimum(tile, end - lane));
     io.lane = lane;
     io.n = n;
+    io.ahead = int(minimum(tile, end - lane - n));
     load_lanes<Neuron>(a, lane, n, rows.state, params);
     for (int k = 0; k < S; ++k) {
       const Real* g = static_cast<const Real*>(b.grad_state_last);
