@@ -1,0 +1,83 @@
+"""With the surrogate's smooth step as forward, backward is the true derivative: finite differences say so."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from neuron.cases import CHANNELS, ROWS, V_THRESHOLD, potentials, surrogates
+
+T, SHAPE = 3, (1, CHANNELS)
+AWAY = 1e-3  # from every corner; finite differences step by 1e-6
+
+# where a surrogate's gradient jumps, besides |u| = 0
+CORNERS = {
+    "piecewise_quadratic": lambda first, second: [1 / first],
+    "piecewise_leaky_relu": lambda first, second: [first],
+    "fake_numerical_gradient": lambda first, second: [1 / first],
+    "log_tailed_relu": lambda first, second: [1.0],
+    "rect": lambda first, second: [0.5 / first],
+}
+
+
+def smooth_node(row, surrogate, detach_reset=False):
+    node = row.make(surrogate_function=surrogate, detach_reset=detach_reset, engine="native", store_v_seq=True)
+    node.smooth = True
+    return node
+
+
+def smooth_inputs(node, name, surrogate):
+    """Return x_seq and v_init that keep every u = h - v_threshold away from the corners of this surrogate."""
+    corners = torch.tensor([0.0, *CORNERS.get(name, lambda first, second: [])(*surrogate.numbers)])
+    for seed in range(100):
+        generator = torch.Generator().manual_seed(seed)
+        x_seq = torch.randn(T, *SHAPE, generator=generator, dtype=torch.float64) * 0.8 + 0.5
+        v_init = torch.randn(SHAPE, generator=generator, dtype=torch.float64) * 0.4
+        with torch.no_grad():
+            _, _, v_seq = node._run(x_seq, (v_init,))
+        h = potentials(node, x_seq, v_init, v_seq)
+        u = torch.cat([h, v_init.unsqueeze(0), v_seq]) - V_THRESHOLD  # delayed resets jump where v is at threshold
+        if ((u.abs().unsqueeze(-1) - corners).abs() > AWAY).all():
+            return x_seq, v_init
+    raise AssertionError("no seed keeps away from the corners")
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+def test_every_gradient(row):
+    """To x_seq, v_init and parameters, from spikes, v_seq and the last state, for every surrogate."""
+    for name, surrogate in surrogates().items():
+        node = smooth_node(row, surrogate)
+        x_seq, v_init = (t.requires_grad_() for t in smooth_inputs(node, name, surrogate))
+
+        def run(x, v, *parameters, node=node):  # the parameters are the node's own, moved in place
+            spike_seq, state, v_seq = node._run(x, (v,))
+            return spike_seq, state[0], v_seq
+
+        try:
+            torch.autograd.gradcheck(run, (x_seq, v_init, *node.parameters()))
+        except RuntimeError as error:
+            raise AssertionError(f"{name}: {error}") from None
+
+
+def test_detach_reset_cuts_the_reset_alone():
+    """gradcheck cannot see detach_reset; here the chain of two steps is differentiated by hand."""
+    from snncore.neuron import IFNode
+
+    for name, surrogate in surrogates().items():
+        for v_reset in (0.25, None):
+            x = torch.tensor([[0.7], [0.6]], dtype=torch.float64, requires_grad=True)
+            node = IFNode(
+                v_reset=v_reset, surrogate_function=surrogate, detach_reset=True, step_mode="m", store_v_seq=True
+            )
+            node.smooth = True
+            v0 = torch.zeros(1, dtype=torch.float64)
+            spike_seq, _, _ = node._run(x, (v0,))
+            spike_seq[1].sum().backward()
+            u = torch.tensor([0.7 - 1.0], dtype=torch.float64, requires_grad=True)
+            s = surrogate.step(u).detach()
+            dv_dh = 1 - s if v_reset is not None else torch.ones_like(s)
+            v = (1 - s) * 0.7 + s * v_reset if v_reset is not None else 0.7 - s
+            u1 = (v + 0.6 - 1.0).requires_grad_()
+            surrogate.step(u1).sum().backward()
+            torch.testing.assert_close(x.grad[1], u1.grad, msg=lambda m, name=name: f"{name}: {m}")
+            torch.testing.assert_close(x.grad[0], u1.grad * dv_dh, msg=lambda m, name=name: f"{name}: {m}")
