@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -146,7 +147,8 @@ def answer(task: Callable[[dict[str, Any]], dict[str, Any]], child: str) -> None
     except CheckFailed as error:
         print(f"CHECK FAILED {what}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    print(_MARK + json.dumps({**what, **result}), flush=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux
+    print(_MARK + json.dumps({**what, **result, "peak_gib": round(peak, 2)}), flush=True)
 
 
 def set_allocator(name: str) -> bool:

@@ -1,14 +1,14 @@
 """The CSNN for Fashion-MNIST: a training step and inference, snncore against the same net of SpikingJelly's layers.
 
-    python benchmarks/csnn.py                          a few minutes
+    python benchmarks/csnn.py                          about two minutes
     python benchmarks/csnn.py --quick                  less than a minute
     python benchmarks/csnn.py --channels 128 --batch 16 --threads 2
 
 The net of SpikingJelly's tutorial (conv_fashion_mnist): twice conv 3x3, batch norm, IF, max-pool; two linear layers,
 each with IF; direct encoding over T steps. A training step is zero_grad, forward, mean over T, MSE against one-hot
-labels, backward, SGD with momentum (at learning rate 0, so that the spikes are the same in every round), and reset where
-the library keeps state. Images are random, 1x28x28. Both nets carry the same weights; first their results are compared,
-and if they differ nothing is reported. Allocator settings as in neuron.py. Needs spikingjelly==2.0.0.
+labels, backward, SGD with momentum (at learning rate 0, so that the spikes are the same in every round), and a reset
+where the library keeps state. Images are random, 1x28x28. Both nets carry the same weights; first their results are
+compared, and if they differ nothing is reported. Allocator settings as in neuron.py. Needs spikingjelly==2.0.0.
 """
 
 from __future__ import annotations

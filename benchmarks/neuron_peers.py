@@ -152,7 +152,7 @@ def check_exact(x: Tensor, g: Tensor, run: Run, peer: Run) -> None:
 
 
 def check_close(name: str, x: Tensor, g: Tensor, run: Run, want: Tensor, want_grad: Tensor) -> dict[str, float]:
-    """Compare ``run`` with SpikingJelly's spikes and gradients on the benchmark's own input.
+    """Compare ``run`` with the spikes and gradients wanted, on the benchmark's own input.
 
     Spikes may differ only in lanes whose potential comes within rounding of the threshold, up to the first difference;
     what follows in such a lane is another trajectory, and its gradients are left out.
@@ -173,7 +173,7 @@ def check_close(name: str, x: Tensor, g: Tensor, run: Run, want: Tensor, want_gr
         nearest = distance.masked_fill(later, math.inf).min(0).values
         rounding = 16 * torch.finfo(torch.float64 if x.dtype == torch.float64 else torch.float32).eps
         far = int((nearest > rounding).sum())
-        require(far == 0, f"{name}: {far} lanes differ from SpikingJelly's spikes away from the threshold")
+        require(far == 0, f"{name}: the spikes of {far} lanes differ away from the threshold")
     same = ~bad
     error = _check_grad(name, got_grad, want_grad, same if lanes else None)
     return {"lanes_at_threshold": lanes, "grad_error": error, "firing_rate": float(got.mean(dtype=torch.float64))}
