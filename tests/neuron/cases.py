@@ -192,9 +192,12 @@ def potentials(node: BaseNode, x_seq: Tensor, v_init: Tensor | None, v_seq: Tens
     return torch.stack(steps)
 
 
-def close(what: str, got: Tensor, want: Tensor, tolerance: float) -> None:
-    """Assert |got - want| <= tolerance * (|want| + the largest |want|): cancellation is measured at what cancels."""
-    bound = tolerance * (want.abs() + want.abs().max())
+def close(what: str, got: Tensor, want: Tensor, tolerance: float, least: float = 0.0) -> None:
+    """Assert |got - want| <= tolerance * (|want| + the largest |want|): cancellation is measured at what cancels.
+
+    With few lanes all may cancel; then ``least``, the size of the terms, stands in for the largest.
+    """
+    bound = tolerance * (want.abs() + want.abs().max().clamp(min=least))
     off = (got - want).abs() > bound
     assert not off.any(), (
         f"{what}: {int(off.sum())} of {off.numel()} differ, by up to {float((got - want).abs().max()):.3g} "
