@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    # Here, not above: what is wrong with torch or the compiled core is then told in one line like any other mistake.
+    # Here, not above, and the core first: what is wrong with it or with torch is told in one line like any mistake.
+    from ..ops import build_info  # isort: skip
     from ..config import dump_yaml, flatten, load_yaml
     from ..train import Config, fit, resolve
     from .flags import Parser, add_flags, typed
@@ -73,7 +74,9 @@ def _run(argv: Sequence[str] | None) -> int:
     add_flags(parser, Config, flatten(resolve().config))
     found = parser.parse(argv)
     if found.version:
-        return _print_versions()
+        b = build_info()
+        print(f"snncore {b['version']} (torch {b['torch']}, Python {b['python']}, CUDA kernels: {b['cuda']})")
+        return 0
 
     layers = [(found.config, load_yaml(found.config))] if found.config else []
     merged = resolve([*layers, ("command line", typed(found, found.set))])
@@ -81,14 +84,6 @@ def _run(argv: Sequence[str] | None) -> int:
         print(dump_yaml(merged.config, merged.sources), end="")
         return 0
     return 130 if fit(merged.config, merged.sources).interrupted else 0
-
-
-def _print_versions() -> int:
-    from ..ops import build_info
-
-    info = build_info()
-    print(f"snncore {info['version']} (torch {info['torch']}, Python {info['python']}, CUDA kernels: {info['cuda']})")
-    return 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -137,6 +138,8 @@ class _Run:
         self.log.metrics(record)
         p.lines = self.log.lines
         self.log.say(report.epoch_line(record, self.config.train.epochs, split, p))
+        if not math.isfinite(record["train_loss"]):
+            self.log.say(f"the train loss is {record['train_loss']}: a lower --lr may help")
         if is_best:  # before last.pt, which must never tell of a best.pt that is not there
             self.save(folder.BEST)
         self.save(folder.LAST)
