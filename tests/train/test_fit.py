@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from snncore import ops, train
 from snncore.errors import CheckpointError, ConfigError
 from snncore.train import build, fit, loop, resolve
+from snncore.train.files import sole_user
 
 TINY = {
     "model": {"channels": 2, "T": 2},
@@ -107,3 +110,36 @@ def test_resuming_with_other_settings_is_refused_by_fit_itself(tmp_path):
     config = tiny(tmp_path, other={"train": {"resume": str(result.folder)}, "optim": {"momentum": 0.5}})
     with pytest.raises(ConfigError, match=r"optim.momentum \(0.9 -> 0.5\)"):
         loop.fit(config)
+
+
+@pytest.mark.parametrize("writes", range(1, 11))
+def test_a_disk_that_fills_up_is_one_error_whatever_is_written(tmp_path, monkeypatch, writes):
+    calls = 0
+
+    def fsync(descriptor):
+        nonlocal calls
+        calls += 1
+        if calls >= writes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(CheckpointError, match=rf"{tmp_path}.*No space left on device.*make room.*--resume {tmp_path}"):
+        fit(tiny(tmp_path))
+    monkeypatch.undo()
+    (folder,) = tmp_path.iterdir()
+    assert not list(folder.glob(".*"))
+    if (folder / "last.pt").exists():
+        fit(tiny(tmp_path, resume={"train": {"resume": str(folder)}}))
+        assert '"final": true' in (folder / "metrics.jsonl").read_text()
+
+
+def test_a_run_that_is_still_going_is_not_resumed(tmp_path):
+    result = fit(tiny(tmp_path))
+    before = (result.folder / "last.pt").stat().st_mtime_ns
+    resume = tiny(tmp_path, resume={"train": {"resume": "auto"}})
+    with sole_user(result.folder) as free:
+        assert free
+        with pytest.raises(CheckpointError, match="one process at a time"):
+            fit(resume)
+    assert (result.folder / "last.pt").stat().st_mtime_ns == before
+    assert fit(resume).folder == result.folder

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-__all__ = ["remove_leftovers", "replace_file"]
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["remove_leftovers", "replace_file", "sole_user", "sync_folder"]
 
 _MARK = ".unfinished-"
 
@@ -48,6 +53,30 @@ def sync_folder(folder: Path) -> None:
     try:
         with contextlib.suppress(OSError):  # some network file systems refuse it
             os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def sole_user(folder: Path) -> Iterator[bool]:
+    """Hold ``folder`` for this process while the ``with`` block runs, where the system can; leaves no file behind.
+
+    Yields:
+        False if another living process holds it. A process that was killed holds nothing.
+    """
+    if fcntl is None:
+        yield True
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        except BlockingIOError:
+            free = False
+        except OSError:  # a file system without locks
+            free = True
+        yield free
     finally:
         os.close(descriptor)
 

@@ -127,4 +127,4 @@ class RunLog:
 
 def progress_bar(total: int, initial: int, title: str) -> tqdm[Any]:
     """Return a bar that counts images and shows images/s; on a terminal only."""
-    return tqdm(total=total, initial=initial, desc=title, unit="img", unit_scale=True, leave=False, disable=None)
+    return tqdm(total=total, initial=initial, desc=title, unit=" images", unit_scale=True, leave=False, disable=None)

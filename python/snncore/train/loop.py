@@ -13,13 +13,14 @@ from torch.optim import Optimizer
 
 from ..config import dump_yaml, to_dict
 from ..data import Batches, ImageSet
+from ..errors import CheckpointError
 from ..metric import FiringRate, hits
 from ..registry import lookup
 from . import checkpoint, folder, report
 from .build import Parts, absolute, build_net, load_parts, set_up_process
 from .config import Config
 from .evaluate import Score, evaluate, forward
-from .files import remove_leftovers, replace_file
+from .files import remove_leftovers, replace_file, sole_user
 from .log import RunLog, progress_bar
 from .loss import LOSSES
 from .optim import learning_rate, make_optimizer, set_learning_rate
@@ -56,6 +57,7 @@ def fit(config: Config, sources: Mapping[str, str] | None = None) -> Result:
     position = Position()
     if resumed and content:
         position = Position(**checkpoint.restore(resumed, net, optimizer, content))
+        content = None  # its copy of all weights is not needed while training
     path = resumed.parent if resumed else folder.new_folder(config)
     run = _Run(config, parts, net, optimizer, position, path)
     return run.go(lambda: report.opening(config, machine, parts, net, path, resumed, position), sources)
@@ -78,9 +80,24 @@ class _Run:
         self.kept_config = kept
         self.log = RunLog(path, tensorboard=config.train.tensorboard, lines=position.lines, epoch=position.epoch)
         self.stop = StopSignal()
-        self.train_speed, self.test_speed = Speed(), Speed()
+        self.epoch_speed, self.train_speed, self.test_speed = Speed(), Speed(), Speed()
 
     def go(self, opening: Callable[[], Iterable[str]], sources: Mapping[str, str] | None) -> Result:
+        """Train until the last epoch is done, or until asked to stop, in a folder that no other process is using."""
+        try:
+            with sole_user(self.path) as free:
+                if not free:
+                    raise CheckpointError(
+                        f"{self.path}: must be used by one process at a time, and another one is training in it; wait "
+                        "for it, or start a new run without --resume"
+                    )
+                return self.go_alone(opening, sources)
+        except OSError as error:  # a log, say; a checkpoint has its own message
+            raise CheckpointError(
+                f"{self.path}: must be writable, got: {error.strerror}; make room, then go on with --resume {self.path}"
+            ) from error
+
+    def go_alone(self, opening: Callable[[], Iterable[str]], sources: Mapping[str, str] | None) -> Result:
         """Train until the last epoch is done, or until asked to stop."""
         p, epochs = self.position, self.config.train.epochs
         remove_leftovers(self.path)
