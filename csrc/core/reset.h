@@ -28,7 +28,11 @@ struct Reset {
   // Written so that a hard reset gives v_reset exactly, not h - (h - v_reset).
   SNN_HD Real after(Real h, Real spike) const { return (Real(1) - hard * spike) * h - spike * sub; }
   SNN_HD Real dv_dh(Real spike) const { return Real(1) - hard * spike; }
-  SNN_HD Real dv_ds(Real h) const { return -attached * (hard * h + sub); }
+  // Choices, not products: 0 * inf would be NaN.
+  SNN_HD Real dv_ds(Real h) const {
+    const Real drop = (hard != Real(0) ? h : Real(0)) + sub;
+    return attached != Real(0) ? -drop : Real(0);
+  }
 };
 
 }  // namespace snn

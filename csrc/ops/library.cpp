@@ -1,10 +1,13 @@
 // All schemas, and the tables that Python reads instead of retyping numbers.
 //
 // For every neuron of neuron/all.h (S states, P parameters, C constants; lanes = all elements of one step):
-//   <name>_forward   x_seq [T, *] -> spike_seq [T, *] in x's dtype, state_last [S, *], v_seq [T, *] or [0]
-//   <name>_backward  gradients of those -> grad_x_seq [T, *], grad_state_init [S, *] or [0], grad_params or [0]
-//   state_init [S, *] or none (then the S numbers state_rest); params [P, channels] or none (then the first P of
-//   `numbers`, P parameters followed by C constants); lane -> channel is (lane / inner) % channels.
+//   <name>_forward   x_seq [T, *] -> spike_seq [T, *] in x's dtype, state_last [S, *], v_seq [T, *]
+//   <name>_backward  gradients of those -> grad_x_seq [T, *], grad_state_init [S, *], grad_params [P, channels]
+//   What was not asked for (keep_*, want_*) comes as a tensor of shape [0].
+//   numbers: S resting values of the states, P parameters, C constants, v_threshold, v_reset, the surrogate's a and b:
+//   one list, because each list of a call costs a microsecond.
+//   state_init [S, *] or none (then the resting values); params [P, channels] or none (then those in numbers);
+//   lane -> channel is (lane / inner) % channels. reset: 0 hard, 1 soft, 2 none.
 //   Forward takes detach_reset only to hand it to autograd.
 //   States and parameters are float64 beside float64 x_seq and float32 beside every other dtype.
 #include <torch/csrc/stable/library.h>
@@ -25,11 +28,10 @@ std::vector<std::string> names(SurrogateList<S...>) {
 
 void define_neuron(torch::stable::detail::StableLibrary& m, const NeuronFacts& f) {
   const std::string dynamics =
-      "Tensor x_seq, Tensor? state_init, Tensor? params, int inner, float[] state_rest, "
-      "float[] numbers, float v_threshold, int reset, float v_reset, bool detach_reset, "
-      "int surrogate, float[] surrogate_args, bool smooth, ";
+      "Tensor x_seq, Tensor? state_init, Tensor? params, int inner, float[] numbers, int reset, bool detach_reset, "
+      "int surrogate, bool smooth, ";
   const std::string forward = std::string(f.name) + "_forward(" + dynamics +
-                              "bool keep_v_seq)"
+                              "bool keep_state, bool keep_v_seq)"
                               " -> (Tensor spike_seq, Tensor state_last, Tensor v_seq)";
   const std::string backward = std::string(f.name) +
                                "_backward(Tensor? grad_spike_seq, Tensor? grad_state_last, Tensor? grad_v_seq, " +

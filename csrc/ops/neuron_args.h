@@ -28,7 +28,7 @@ struct NeuronArgs {
 
 struct ForwardOut {
   void* spike_seq;   // [T, N]
-  void* state_last;  // [states, N]
+  void* state_last;  // [states, N] or nullptr
   void* v_seq;       // [T, N] or nullptr
 };
 

@@ -63,69 +63,43 @@ inline bool lanes_contiguous(const Tensor& x) {
 
 inline Tensor with_contiguous_lanes(const Tensor& x) { return lanes_contiguous(x) ? x : torch::stable::contiguous(x); }
 
+using Numbers = std::vector<double>;
+using Maybe = std::optional<Tensor>;
+using Three = std::tuple<Tensor, Tensor, Tensor>;
+
+// What forward and backward of an op share, as in the schemas of library.cpp.
+struct NeuronOptions {
+  int64_t inner;
+  Numbers numbers;
+  int64_t reset;
+  bool detach_reset;
+  int64_t surrogate;
+  bool smooth;
+};
+
 struct NeuronCall {
   NeuronFacts facts;
   std::string op;
   Tensor x_seq;
-  std::optional<Tensor> state_init, params;
-  std::vector<double> state_rest, numbers;
+  Maybe state_init, params;
+  NeuronOptions options;
   DType dtype;
   NeuronArgs args{};
 
-  NeuronCall(NeuronFacts f, const char* suffix, const Tensor& x, const std::optional<Tensor>& init,
-             const std::optional<Tensor>& p, std::vector<double> rest, std::vector<double> nums, int64_t inner)
+  NeuronCall(NeuronFacts f, const char* suffix, const Tensor& x, const Maybe& init, const Maybe& p, NeuronOptions o)
       : facts(f),
         op(std::string("snncore::") + f.name + suffix),
         x_seq(with_contiguous_lanes(x)),
-        state_rest(std::move(rest)),
-        numbers(std::move(nums)),
+        options(std::move(o)),
         dtype(kernel_dtype(op, x)) {
     STD_TORCH_CHECK(x.dim() >= 1, op, ".x_seq: must be [T, ...], got a scalar; add the time dimension");
     args.T = x.size(0);
     args.N = 1;
     for (int64_t d = 1; d < x.dim(); ++d) args.N *= x.size(d);
-    STD_TORCH_CHECK(int64_t(state_rest.size()) == facts.states, op, ".state_rest: must hold ", facts.states,
-                    " numbers, got ", state_rest.size());
-    STD_TORCH_CHECK(int64_t(numbers.size()) == facts.params + facts.constants, op, ".numbers: must hold ",
-                    facts.params + facts.constants, " numbers, got ", numbers.size());
-    args.channels = 1;
-    args.inner = inner;
-    if (p.has_value()) {
-      STD_TORCH_CHECK(p->dim() == 2 && p->size(0) == facts.params && p->size(1) >= 1, op, ".params: must be [",
-                      facts.params, ", channels]");
-      args.channels = p->size(1);
-      const int64_t N = args.N, channels = args.channels;
-      STD_TORCH_CHECK(inner >= 1 && (N == 0 || (inner <= N && channels <= N / inner && N % (channels * inner) == 0)),
-                      op, ".inner: must divide the ", N, " lanes together with ", channels, " channels, got ", inner);
-    }
-    check_companion(op, "state_init", init, x, state_dtype(dtype), facts.states * args.N);
-    check_companion(op, "params", p, x, state_dtype(dtype), facts.params * args.channels);
-    if (init.has_value()) state_init = torch::stable::contiguous(*init);
-    if (p.has_value()) params = torch::stable::contiguous(*p);
     args.x_seq = x_seq.const_data_ptr();
     args.x_stride = args.T > 1 ? x_seq.stride(0) : args.N;
-    args.state_init = state_init ? state_init->const_data_ptr() : nullptr;
-    args.state_rest = state_rest.data();
-    args.params = params ? params->const_data_ptr() : nullptr;
-    args.numbers = numbers.data();
-  }
-
-  void set_fire(double v_threshold, int64_t reset, double v_reset, bool detach_reset, int64_t surrogate,
-                const std::vector<double>& surrogate_args, bool smooth) {
-    STD_TORCH_CHECK(reset >= 0 && reset <= 2, op, ".reset: must be 0 (hard), 1 (soft) or 2 (none), got ", reset);
-    STD_TORCH_CHECK(surrogate >= 0 && surrogate < Surrogates::size, op, ".surrogate: must be in [0, ", Surrogates::size,
-                    "), got ", surrogate);
-    STD_TORCH_CHECK(surrogate_args.size() == 2, op, ".surrogate_args: must hold 2 numbers, got ",
-                    surrogate_args.size());
-    STD_TORCH_CHECK(!smooth || dtype == DType::kDouble, op, ".smooth: is for gradient checks and needs float64 x_seq");
-    args.v_threshold = v_threshold;
-    args.reset = reset;
-    args.v_reset = v_reset;
-    args.detach_reset = detach_reset;
-    args.surrogate = surrogate;
-    args.surrogate_a = surrogate_args[0];
-    args.surrogate_b = surrogate_args[1];
-    args.smooth = smooth;
+    set_lanes(x, init, p);
+    set_numbers();
   }
 
   std::vector<int64_t> seq_sizes() const {
@@ -142,23 +116,62 @@ struct NeuronCall {
   Tensor empty_state_seq() const { return empty_contiguous(seq_sizes(), state_dtype(dtype), x_seq); }
   Tensor empty_state() const { return empty_contiguous(state_sizes(), state_dtype(dtype), x_seq); }
   Tensor nothing() const { return empty_contiguous({0}, state_dtype(dtype), x_seq); }
-};
 
-using Numbers = std::vector<double>;
-using Maybe = std::optional<Tensor>;
-using Three = std::tuple<Tensor, Tensor, Tensor>;
+ private:
+  void set_lanes(const Tensor& x, const Maybe& init, const Maybe& p) {
+    const int64_t N = args.N, inner = options.inner;
+    args.channels = 1;
+    args.inner = inner;
+    if (p.has_value()) {
+      STD_TORCH_CHECK(p->dim() == 2 && p->size(0) == facts.params && p->size(1) >= 1, op, ".params: must be [",
+                      facts.params, ", channels]");
+      const int64_t channels = args.channels = p->size(1);
+      STD_TORCH_CHECK(N == 0 || (inner >= 1 && inner <= N && channels <= N / inner && N % (channels * inner) == 0), op,
+                      ".inner: must divide the ", N, " lanes together with ", channels, " channels, got ", inner);
+    }
+    check_companion(op, "state_init", init, x, state_dtype(dtype), facts.states * N);
+    check_companion(op, "params", p, x, state_dtype(dtype), facts.params * args.channels);
+    if (init.has_value()) state_init = torch::stable::contiguous(*init);
+    if (p.has_value()) params = torch::stable::contiguous(*p);
+    args.state_init = state_init ? state_init->const_data_ptr() : nullptr;
+    args.params = params ? params->const_data_ptr() : nullptr;
+  }
+
+  void set_numbers() {
+    const NeuronOptions& o = options;
+    const int64_t own = facts.states + facts.params + facts.constants;
+    STD_TORCH_CHECK(int64_t(o.numbers.size()) == own + 4, op, ".numbers: must hold ", own + 4, " numbers, got ",
+                    o.numbers.size());
+    STD_TORCH_CHECK(o.reset >= 0 && o.reset <= 2, op, ".reset: must be 0 (hard), 1 (soft) or 2 (none), got ", o.reset);
+    STD_TORCH_CHECK(o.surrogate >= 0 && o.surrogate < Surrogates::size, op, ".surrogate: must be in [0, ",
+                    Surrogates::size, "), got ", o.surrogate);
+    STD_TORCH_CHECK(!o.smooth || dtype == DType::kDouble, op,
+                    ".smooth: is for gradient checks and needs float64 x_seq");
+    args.state_rest = o.numbers.data();
+    args.numbers = args.state_rest + facts.states;
+    const double* common = o.numbers.data() + own;
+    args.v_threshold = common[0];
+    args.v_reset = common[1];
+    args.surrogate_a = common[2];
+    args.surrogate_b = common[3];
+    args.reset = o.reset;
+    args.detach_reset = o.detach_reset;
+    args.surrogate = o.surrogate;
+    args.smooth = o.smooth;
+  }
+};
 
 struct ForwardCall : NeuronCall {
   Tensor spike_seq, state_last, v_seq;
   ForwardOut out;
 
-  ForwardCall(NeuronFacts f, const Tensor& x, const Maybe& init, const Maybe& p, Numbers rest, Numbers nums,
-              int64_t inner, bool keep_v_seq)
-      : NeuronCall(f, "_forward", x, init, p, std::move(rest), std::move(nums), inner),
+  ForwardCall(NeuronFacts f, const Tensor& x, const Maybe& init, const Maybe& p, NeuronOptions o, bool keep_state,
+              bool keep_v_seq)
+      : NeuronCall(f, "_forward", x, init, p, std::move(o)),
         spike_seq(empty_seq()),
-        state_last(empty_state()),
+        state_last(keep_state ? empty_state() : nothing()),
         v_seq(keep_v_seq ? empty_state_seq() : nothing()),
-        out{spike_seq.mutable_data_ptr(), state_last.mutable_data_ptr(),
+        out{spike_seq.mutable_data_ptr(), keep_state ? state_last.mutable_data_ptr() : nullptr,
             keep_v_seq ? v_seq.mutable_data_ptr() : nullptr} {}
   Three result() const { return {spike_seq, state_last, v_seq}; }
 };
@@ -169,8 +182,8 @@ struct BackwardCall : NeuronCall {
   BackwardIo io{};
 
   BackwardCall(NeuronFacts f, const Maybe& g_spike, const Maybe& g_state, const Maybe& g_v, const Tensor& x,
-               const Maybe& init, const Maybe& p, Numbers rest, Numbers nums, int64_t inner, bool want_state)
-      : NeuronCall(f, "_backward", x, init, p, std::move(rest), std::move(nums), inner),
+               const Maybe& init, const Maybe& p, NeuronOptions o, bool want_state)
+      : NeuronCall(f, "_backward", x, init, p, std::move(o)),
         grad_x_seq(empty_seq()),
         grad_state_init(want_state ? empty_state() : nothing()) {
     check_companion(op, "grad_spike_seq", g_spike, x, x.scalar_type(), args.T * args.N);

@@ -91,12 +91,10 @@ Tensor reduce_params(const BackwardCall& call, const Tensor& partial, int64_t ti
 }
 
 template <int kNeuron>
-Three forward(const Tensor x_seq, const Maybe state_init, const Maybe params, int64_t inner, Numbers state_rest,
-              Numbers numbers, double v_threshold, int64_t reset, double v_reset, bool detach_reset, int64_t surrogate,
-              Numbers surrogate_args, bool smooth, bool keep_v_seq) {
-  ForwardCall call(neuron_facts(Neurons{}, kNeuron), x_seq, state_init, params, std::move(state_rest),
-                   std::move(numbers), inner, keep_v_seq);
-  call.set_fire(v_threshold, reset, v_reset, detach_reset, surrogate, surrogate_args, smooth);
+Three forward(const Tensor x_seq, const Maybe state_init, const Maybe params, int64_t inner, Numbers numbers,
+              int64_t reset, bool detach_reset, int64_t surrogate, bool smooth, bool keep_state, bool keep_v_seq) {
+  ForwardCall call(neuron_facts(Neurons{}, kNeuron), x_seq, state_init, params,
+                   {inner, std::move(numbers), reset, detach_reset, surrogate, smooth}, keep_state, keep_v_seq);
   const auto kernel = current_isa().neuron_kernels()->forward[kNeuron][int(call.dtype)];
   const int64_t tile = forward_tile_lanes(real_bytes(call.dtype));
   over_tiles(call, tile, scratch_rows(call.args.T, call.facts.states, call.facts.params, false),
@@ -106,12 +104,10 @@ Three forward(const Tensor x_seq, const Maybe state_init, const Maybe params, in
 
 template <int kNeuron>
 Three backward(const Maybe grad_spike_seq, const Maybe grad_state_last, const Maybe grad_v_seq, const Tensor x_seq,
-               const Maybe state_init, const Maybe params, int64_t inner, Numbers state_rest, Numbers numbers,
-               double v_threshold, int64_t reset, double v_reset, bool detach_reset, int64_t surrogate,
-               Numbers surrogate_args, bool smooth, bool want_grad_state, bool want_grad_params) {
+               const Maybe state_init, const Maybe params, int64_t inner, Numbers numbers, int64_t reset,
+               bool detach_reset, int64_t surrogate, bool smooth, bool want_grad_state, bool want_grad_params) {
   BackwardCall call(neuron_facts(Neurons{}, kNeuron), grad_spike_seq, grad_state_last, grad_v_seq, x_seq, state_init,
-                    params, std::move(state_rest), std::move(numbers), inner, want_grad_state);
-  call.set_fire(v_threshold, reset, v_reset, detach_reset, surrogate, surrogate_args, smooth);
+                    params, {inner, std::move(numbers), reset, detach_reset, surrogate, smooth}, want_grad_state);
   const int64_t tile = backward_tile_lanes(call.args.T, call.facts.states, real_bytes(call.dtype));
   const int64_t tiles = (call.args.N + tile - 1) / tile;
   const bool want_params = want_grad_params && call.facts.params > 0;

@@ -136,7 +136,8 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(DeviceCall<Neuron, Re
     io.v_base = out.v_seq ? static_cast<Real*>(out.v_seq) + lane : nullptr;
     forward_tile<Neuron, kSmooth>(call.fire, call.surrogate, call.constants, Rows<Real>{params, 1}, io,
                                   Rows<Real>{state, 1}, call.a.T, 1);
-    for (int k = 0; k < Neuron::states; ++k) static_cast<Real*>(out.state_last)[k * N + lane] = state[k];
+    for (int k = 0; k < Neuron::states; ++k)
+      if (out.state_last) static_cast<Real*>(out.state_last)[k * N + lane] = state[k];
   }
 }
 
@@ -225,14 +226,12 @@ template <int k, class... N>
 typename NeuronPick<k, N...>::type pick_neuron(NeuronList<N...>);
 
 template <int kNeuron>
-Three forward(const Tensor x_seq, const Maybe state_init, const Maybe params, int64_t inner, Numbers state_rest,
-              Numbers numbers, double v_threshold, int64_t reset, double v_reset, bool detach_reset, int64_t surrogate,
-              Numbers surrogate_args, bool smooth, bool keep_v_seq) {
+Three forward(const Tensor x_seq, const Maybe state_init, const Maybe params, int64_t inner, Numbers numbers,
+              int64_t reset, bool detach_reset, int64_t surrogate, bool smooth, bool keep_state, bool keep_v_seq) {
   using Neuron = decltype(pick_neuron<kNeuron>(Neurons{}));
   const torch::stable::accelerator::DeviceGuard guard(x_seq.get_device());
-  ForwardCall call(neuron_facts(Neurons{}, kNeuron), x_seq, state_init, params, std::move(state_rest),
-                   std::move(numbers), inner, keep_v_seq);
-  call.set_fire(v_threshold, reset, v_reset, detach_reset, surrogate, surrogate_args, smooth);
+  ForwardCall call(neuron_facts(Neurons{}, kNeuron), x_seq, state_init, params,
+                   {inner, std::move(numbers), reset, detach_reset, surrogate, smooth}, keep_state, keep_v_seq);
   if (call.args.N == 0) return call.result();
   with_scalar(call.dtype, [&](auto* tag) {
     using Scalar = std::remove_pointer_t<decltype(tag)>;
@@ -254,14 +253,12 @@ Three forward(const Tensor x_seq, const Maybe state_init, const Maybe params, in
 
 template <int kNeuron>
 Three backward(const Maybe grad_spike_seq, const Maybe grad_state_last, const Maybe grad_v_seq, const Tensor x_seq,
-               const Maybe state_init, const Maybe params, int64_t inner, Numbers state_rest, Numbers numbers,
-               double v_threshold, int64_t reset, double v_reset, bool detach_reset, int64_t surrogate,
-               Numbers surrogate_args, bool smooth, bool want_grad_state, bool want_grad_params) {
+               const Maybe state_init, const Maybe params, int64_t inner, Numbers numbers, int64_t reset,
+               bool detach_reset, int64_t surrogate, bool smooth, bool want_grad_state, bool want_grad_params) {
   using Neuron = decltype(pick_neuron<kNeuron>(Neurons{}));
   const torch::stable::accelerator::DeviceGuard guard(x_seq.get_device());
   BackwardCall call(neuron_facts(Neurons{}, kNeuron), grad_spike_seq, grad_state_last, grad_v_seq, x_seq, state_init,
-                    params, std::move(state_rest), std::move(numbers), inner, want_grad_state);
-  call.set_fire(v_threshold, reset, v_reset, detach_reset, surrogate, surrogate_args, smooth);
+                    params, {inner, std::move(numbers), reset, detach_reset, surrogate, smooth}, want_grad_state);
   const NeuronArgs& a = call.args;
   const ScalarType state_type = state_dtype(call.dtype);
   const bool want_params = want_grad_params && Neuron::params > 0;

@@ -240,7 +240,8 @@ void forward(const NeuronArgs& a, const ForwardOut& out, int64_t begin, int64_t 
     } else {
       forward_tile<Neuron, false>(fire, surrogate, constants, params, io, state, a.T, n);
     }
-    for (int k = 0; k < Neuron::states; ++k) copy(state[k], static_cast<Real*>(out.state_last) + k * a.N + lane, n);
+    for (int k = 0; k < Neuron::states; ++k)
+      if (out.state_last) copy(state[k], static_cast<Real*>(out.state_last) + k * a.N + lane, n);
   }
   if (stream) stream_fence();
 }

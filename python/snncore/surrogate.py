@@ -323,10 +323,9 @@ SURROGATES: dict[str, type[Surrogate]] = {
     "super_spike": SuperSpike,
 }
 
+_NAME_OF: dict[type, str] = {cls: name for name, cls in SURROGATES.items()}
+
 
 def native_name(surrogate: object) -> str | None:
     """Return the name under which the compiled core knows this very surrogate, or None."""
-    for name, cls in SURROGATES.items():
-        if type(surrogate) is cls:
-            return name
-    return None
+    return _NAME_OF.get(type(surrogate))

@@ -50,7 +50,17 @@ class BaseNode(nn.Module):
     """
 
     native: ClassVar[str | None] = None
-    states: ClassVar[int] = 1
+    _no_kernel: ClassVar[str | None] = "BaseNode has no equation"  # why this class has no native kernel, or None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        named, charged = (next(c for c in cls.__mro__ if name in vars(c)) for name in ("native", "charge"))
+        if cls.native is None:
+            cls._no_kernel = f"{cls.__name__} has no native kernel"
+        elif charged is not named:
+            cls._no_kernel = f"{cls.__name__} overrides the charge of {named.__name__}"
+        else:
+            cls._no_kernel = None
 
     def __init__(
         self,
@@ -171,7 +181,7 @@ class BaseNode(nn.Module):
         """Return the spikes of ``x`` ([T, B, *] in ``"m"``, [B, *] in ``"s"``), same shape and dtype, contiguous."""
         self._check_input(x)
         if self.step_mode == "m":
-            spike_seq, _, v_seq = self._run(x, None)
+            spike_seq, _, v_seq = self._run(x, None, keep_state=False)
             if self.store_v_seq:
                 self.v_seq = v_seq
             return spike_seq
@@ -195,6 +205,7 @@ class BaseNode(nn.Module):
         if state is not None:
             self._check_state(state, x_seq.shape[1:], x_seq, "pass the state of the same net and batch")
         spike_seq, last, _ = self._run(x_seq, state)
+        assert last is not None
         return spike_seq, last
 
     def _check_input(self, x: Tensor) -> None:
@@ -224,11 +235,8 @@ class BaseNode(nn.Module):
 
     def why_not_native(self, x: Tensor) -> str | None:
         """Return None if the fused kernel can run for ``x``, else the reason why not."""
-        if self.native is None:
-            return f"{type(self).__name__} has no native kernel"
-        owner = next(c for c in type(self).__mro__ if "native" in vars(c))
-        if next(c for c in type(self).__mro__ if "charge" in vars(c)) is not owner:
-            return f"{type(self).__name__} overrides the charge of {owner.__name__}"
+        if self._no_kernel is not None:
+            return self._no_kernel
         if native_name(self.surrogate_function) is None:
             return f"the surrogate {type(self.surrogate_function).__name__} is not in snncore.surrogate"
         if x.device.type == "cpu":
@@ -250,15 +258,19 @@ class BaseNode(nn.Module):
             _log.warning("%s runs on the torch engine (slower): %s", type(self).__name__, reason)
         return False
 
-    def _run(self, x_seq: Tensor, state: State | None) -> tuple[Tensor, State, Tensor | None]:
+    def _run(
+        self, x_seq: Tensor, state: State | None, keep_state: bool = True
+    ) -> tuple[Tensor, State | None, Tensor | None]:
         if self._use_native(x_seq):
-            stacked = None if state is None else torch.stack(state)
+            start = None if state is None else state[0].unsqueeze(0) if len(state) == 1 else torch.stack(state)
             params, inner = self.parameter_rows(x_seq)
-            spike_seq, last, v_seq = ops.multi_step(self.dynamics(), x_seq, stacked, params, inner, self.store_v_seq)
-            return spike_seq, last.unbind(0), v_seq
+            spike_seq, last, v_seq = ops.multi_step(
+                self.dynamics(), x_seq, start, params, inner, keep_state, self.store_v_seq
+            )
+            return spike_seq, None if last is None else last.unbind(0), v_seq
         if state is None:
-            start = state_dtype(x_seq.dtype)
-            state = tuple(x_seq.new_full(x_seq.shape[1:], value, dtype=start) for value in self.rest())
+            dtype = state_dtype(x_seq.dtype)
+            state = tuple(x_seq.new_full(x_seq.shape[1:], value, dtype=dtype) for value in self.rest())
         spike_seq, kept, v_seq = reference.multi_step(
             self.charge, self.surrogate_function.step, x_seq, state,
             v_threshold=self.v_threshold, reset_kind=self.reset_kind, v_reset=self.rest()[0],

@@ -62,17 +62,9 @@ class Dynamics:
     arguments: tuple[Any, ...] = field(init=False, repr=False, compare=False)  # in the order of the op's schema
 
     def __post_init__(self) -> None:
-        arguments = (
-            list(self.state_rest),
-            list(self.numbers),
-            float(self.v_threshold),
-            _RESET_CODE[self.reset],
-            float(self.v_reset),
-            self.detach_reset,
-            SURROGATE_NAMES.index(self.surrogate),
-            list(self.surrogate_args),
-            self.smooth,
-        )
+        numbers = [*self.state_rest, *self.numbers, self.v_threshold, self.v_reset, *self.surrogate_args]
+        surrogate = SURROGATE_NAMES.index(self.surrogate)
+        arguments = (numbers, _RESET_CODE[self.reset], self.detach_reset, surrogate, self.smooth)
         object.__setattr__(self, "arguments", arguments)
 
 
@@ -89,11 +81,27 @@ def _backward(
             "neuron in step_mode='s' still holds its state; call functional.reset_net(net) after each sample, or "
             "functional.detach_net(net) to keep the state but cut the graph"
         ) from error
+    g_spike, g_state, g_v_seq = grads
+    # An output that was not kept has no elements; its gradient says nothing.
+    g_state = None if g_state is None or g_state.numel() == 0 else g_state
+    g_v_seq = None if g_v_seq is None or g_v_seq.numel() == 0 else g_v_seq
     op = getattr(_NAMESPACE, neuron + "_backward").default
     result: tuple[Tensor, Tensor, Tensor] = op(
-        *grads, x_seq, state_init, params, ctx.inner, *ctx.arguments, want_state, want_params
+        g_spike, g_state, g_v_seq, x_seq, state_init, params, ctx.inner, *ctx.arguments, want_state, want_params
     )
     return result
+
+
+def _forward_below_autograd(dynamics: Dynamics, *arguments: Any) -> Any:
+    # The op's registered autograd runs in Python and costs as much as the rest of the call, with or without grad.
+    x_seq, state_init, params, inner, *keep = arguments
+    op = getattr(_NAMESPACE, dynamics.neuron + "_forward").default
+    with torch._C._AutoDispatchBelowAutograd():
+        return op(x_seq, state_init, params, inner, *dynamics.arguments, *keep)
+
+
+def _forward_ad_is_active() -> bool:
+    return torch.autograd.forward_ad._current_level >= 0
 
 
 class _MultiStep(torch.autograd.Function):
@@ -101,13 +109,12 @@ class _MultiStep(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, dynamics: Dynamics, x_seq: Tensor, state_init: Any, params: Any, inner: int, keep: bool
+        ctx: Any, dynamics: Dynamics, x_seq: Tensor, state_init: Any, params: Any, inner: int, keep: tuple[bool, bool]
     ) -> Any:
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x_seq, state_init, params)
         ctx.neuron, ctx.arguments, ctx.inner = dynamics.neuron, dynamics.arguments, inner
-        op = getattr(_NAMESPACE, dynamics.neuron + "_forward").default
-        return op(x_seq, state_init, params, inner, *dynamics.arguments, keep)
+        return _forward_below_autograd(dynamics, x_seq, state_init, params, inner, *keep)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -129,8 +136,9 @@ def multi_step(
     state_init: Tensor | None = None,
     params: Tensor | None = None,
     inner: int = 1,
+    keep_state: bool = True,
     keep_v_seq: bool = False,
-) -> tuple[Tensor, Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Run a native neuron over all steps of ``x_seq``.
 
     Args:
@@ -139,22 +147,25 @@ def multi_step(
         state_init: [states, *] in ``state_dtype(x_seq.dtype)``; None: ``dynamics.state_rest`` everywhere.
         params: [parameters, channels] in the same dtype; None: the first of ``dynamics.numbers`` everywhere.
         inner: lanes that share one channel before the next begins: lane -> channel is (lane // inner) % channels.
+        keep_state: also return the state after the last step.
         keep_v_seq: also return the potential after reset of every step.
 
     Returns:
-        spike_seq [T, *] in x's dtype; state_last [states, *]; v_seq [T, *] in the state's dtype, or None.
+        spike_seq [T, *] in x's dtype; state_last [states, *] and v_seq [T, *] in the state's dtype, None if not kept.
         All contiguous. Differentiable once with respect to x_seq, state_init and params.
 
     Raises:
         RuntimeError: a shape, dtype or device does not fit; the message names op and argument.
     """
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+    if torch.compiler.is_compiling():
         op = getattr(_NAMESPACE, dynamics.neuron + "_forward").default
-        outputs = op(x_seq, state_init, params, inner, *dynamics.arguments, keep_v_seq)
+        outputs = op(x_seq, state_init, params, inner, *dynamics.arguments, keep_state, keep_v_seq)
+    elif torch.is_grad_enabled() or _forward_ad_is_active():  # the Function refuses forward-mode AD, as it must
+        outputs = _MultiStep.apply(dynamics, x_seq, state_init, params, inner, (keep_state, keep_v_seq))  # type: ignore[no-untyped-call]
     else:
-        outputs = _MultiStep.apply(dynamics, x_seq, state_init, params, inner, keep_v_seq)  # type: ignore[no-untyped-call]
+        outputs = _forward_below_autograd(dynamics, x_seq, state_init, params, inner, keep_state, keep_v_seq)
     spike_seq, state_last, v_seq = outputs
-    return spike_seq, state_last, v_seq if keep_v_seq else None
+    return spike_seq, state_last if keep_state else None, v_seq if keep_v_seq else None
 
 
 def _same_device(op: str, x_seq: Tensor, **others: Tensor | None) -> None:
@@ -170,10 +181,10 @@ def _register(neuron: str, states: int, parameters: int) -> None:
 
     def forward_fake(x_seq: Tensor, state_init: Any, params: Any, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
         _same_device(f"{name}_forward", x_seq, state_init=state_init, params=params)
-        keep_v_seq = rest[-1]
+        keep_state, keep_v_seq = rest[-2:]
         dtype = state_dtype(x_seq.dtype)
         spike_seq = x_seq.new_empty(x_seq.shape)  # contiguous whatever the strides of x_seq
-        state_last = x_seq.new_empty((states, *x_seq.shape[1:]), dtype=dtype)
+        state_last = x_seq.new_empty((states, *x_seq.shape[1:]) if keep_state else (0,), dtype=dtype)
         return spike_seq, state_last, x_seq.new_empty(x_seq.shape if keep_v_seq else (0,), dtype=dtype)
 
     def backward_fake(
@@ -192,14 +203,14 @@ def _register(neuron: str, states: int, parameters: int) -> None:
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         x_seq, state_init, params, ctx.inner, *arguments = inputs
-        ctx.arguments = tuple(arguments[:-1])
+        ctx.arguments = tuple(arguments[:-2])
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x_seq, state_init, params)
 
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
         want_state, want_params = ctx.needs_input_grad[1:3]
         g_x, g_state, g_params = _backward(neuron, ctx, grads, want_state, want_params)
-        untouched = (None,) * (len(ctx.arguments) + 2)
+        untouched = (None,) * (len(ctx.arguments) + 3)
         return g_x, g_state if want_state else None, g_params if want_params else None, *untouched
 
     torch.library.register_fake(f"{name}_forward", forward_fake)
