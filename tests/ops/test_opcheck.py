@@ -7,20 +7,19 @@ import torch
 from neuron.cases import weights
 
 from snncore import ops
-from snncore.ops.neuron import SURROGATE_NAMES, state_dtype
+from snncore.ops.neuron import Dynamics, state_dtype
 
 CHANNELS = 3
 CONSTANTS = {"if": (), "lif": (0.25, 1.0), "leaky": (0.75, 0.0, 0.75)}  # as in csrc/neuron
-RESET_HARD = 0
 
-# what the inputs look like: dtype, state, params, transposed, keep_v_seq
+# what the inputs look like: dtype, state, params, transposed, what is kept of state_last and v_seq
 VARIANTS = {
-    "plain": (torch.float32, False, False, False, False),
-    "state": (torch.float64, True, False, False, True),
-    "params": (torch.float32, False, True, True, False),
-    "all": (torch.float64, True, True, True, True),
-    "bfloat16": (torch.bfloat16, True, True, False, True),
-    "float16": (torch.float16, False, False, True, False),
+    "plain": (torch.float32, False, False, False, (False, False)),
+    "state": (torch.float64, True, False, False, (True, True)),
+    "params": (torch.float32, False, True, True, (True, False)),
+    "all": (torch.float64, True, True, True, (True, True)),
+    "bfloat16": (torch.bfloat16, True, True, False, (False, True)),
+    "float16": (torch.float16, False, False, True, (True, False)),
 }
 
 
@@ -30,8 +29,18 @@ def test_table_is_covered():
         assert len(CONSTANTS[name]) == constants
 
 
+def dynamics(neuron: str, **changes) -> Dynamics:
+    states, parameters, _ = ops.NEURON_TABLE[neuron]
+    given = {
+        "neuron": neuron, "numbers": (*[1.5] * parameters, *CONSTANTS[neuron]), "state_rest": (0.0,) * states,
+        "v_threshold": 0.75, "reset": "hard", "v_reset": -0.25, "detach_reset": False, "surrogate": "atan",
+        "surrogate_args": (2.0, 0.0), "smooth": False,
+    }  # fmt: skip
+    return Dynamics(**{**given, **changes})
+
+
 def sample(neuron: str, variant: str, requires_grad: bool):
-    """Return x_seq and the rest of the dynamics, in the order of the schema."""
+    """Return x_seq; state, params, inner; and what is kept."""
     dtype, with_state, with_params, transposed, keep = VARIANTS[variant]
     states, parameters, _ = ops.NEURON_TABLE[neuron]
     generator = torch.Generator().manual_seed(0)
@@ -43,22 +52,15 @@ def sample(neuron: str, variant: str, requires_grad: bool):
     state = torch.rand((states, *shape[1:]), generator=generator).to(full).requires_grad_(requires_grad)
     params = 0.5 + torch.rand((parameters, CHANNELS), generator=generator).to(full)
     params.requires_grad_(requires_grad and parameters > 0)
-    rest = (
-        state if with_state else None,
-        params if with_params and parameters else None,
-        5,
-        [0.0] * states,
-        [1.5] * parameters + list(CONSTANTS[neuron]),
-        0.75, RESET_HARD, -0.25, False, SURROGATE_NAMES.index("atan"), [2.0, 0.0], False,
-    )  # fmt: skip
-    return x, rest, keep
+    return x, (state if with_state else None, params if with_params and parameters else None, 5), keep
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("neuron", ops.NEURON_TABLE)
 def test_forward(neuron, variant):
     x, rest, keep = sample(neuron, variant, requires_grad=True)
-    done = torch.library.opcheck(getattr(torch.ops.snncore, f"{neuron}_forward").default, (x, *rest, keep))
+    op = getattr(torch.ops.snncore, f"{neuron}_forward").default
+    done = torch.library.opcheck(op, (x, *rest, *dynamics(neuron).arguments, *keep))
     assert set(done.values()) == {"SUCCESS"} and len(done) == 4, done
 
 
@@ -83,28 +85,55 @@ def test_backward(neuron, variant, given):
     }[given]
     want = given != "nothing wanted"
     op = getattr(torch.ops.snncore, f"{neuron}_backward").default
-    done = torch.library.opcheck(op, (*grads, x, *rest, want, want))
+    done = torch.library.opcheck(op, (*grads, x, *rest, *dynamics(neuron).arguments, want, want))
     assert set(done.values()) == {"SUCCESS"} and len(done) == 4, done
 
 
 @pytest.mark.parametrize("neuron", ops.NEURON_TABLE)
-def test_schema_passes_every_number_to_its_place(neuron):
-    """The ABI does not compare C++ types with the schema: a number that arrives as another shows in the result."""
-    x, rest, _ = sample(neuron, "all", requires_grad=False)
-    op = getattr(torch.ops.snncore, f"{neuron}_forward")
-    base = op(x, *rest, True)
-    names = ["state_init", "params", "inner", "state_rest", "numbers", "v_threshold", "reset", "v_reset"]
-    other = {
-        "state_init": None, "params": None if ops.NEURON_TABLE[neuron][1] else "-", "inner": 10, "state_rest": "-",
-        "numbers": [v + 0.5 for v in rest[4]] if rest[4] else "-", "v_threshold": 0.5, "reset": 1, "v_reset": -0.5,
-    }  # fmt: skip
-    for place, name in enumerate(names):
-        if isinstance(other[name], str) or (name == "inner" and not ops.NEURON_TABLE[neuron][1]):
-            continue
-        changed = list(rest)
-        changed[place] = other[name]
-        if name in ("numbers", "params"):  # a tensor of params stands before the numbers
-            changed[1] = None
-        if name == "inner":
-            changed[1] = rest[1]
-        assert not torch.equal(op(x, *changed, True)[2], base[2]), f"{name} has no effect"
+def test_every_argument_arrives_at_its_place(neuron):
+    """The ABI does not compare C++ types with the schema: a number that arrives elsewhere shows in the result."""
+    x, (state, params, inner), _ = sample(neuron, "all", requires_grad=False)
+    x = x.detach()
+    states, parameters, constants = ops.NEURON_TABLE[neuron]
+    numbers = dynamics(neuron).numbers
+
+    def run(state=state, params=params, inner=inner, **changes):
+        d = dynamics(neuron, **changes)
+        spikes, _, v_seq = ops.multi_step(d, x, state, params, inner, keep_v_seq=True)
+        ones = torch.ones_like(spikes)
+        op = getattr(torch.ops.snncore, f"{neuron}_backward")
+        grad = op(ones, None, ones, x, state, params, inner, *d.arguments, False, False)[0]
+        return {"v_seq": v_seq, "grad": grad}
+
+    def differs(changed, base, which):
+        return {key for key in base if not torch.equal(changed[key], base[key])} >= {which}
+
+    base = run()
+    assert differs(run(v_threshold=0.5), base, "v_seq")
+    assert differs(run(v_reset=-0.5), base, "v_seq")
+    assert differs(run(reset="soft"), base, "v_seq")
+    assert differs(run(reset="none"), base, "v_seq")
+    assert differs(run(reset="none"), run(reset="soft"), "v_seq")
+    assert differs(run(state=None), base, "v_seq")
+    assert differs(run(detach_reset=True), base, "grad") and not differs(run(detach_reset=True), base, "v_seq")
+    assert differs(run(surrogate="sigmoid"), base, "grad")
+    assert differs(run(surrogate_args=(3.0, 0.0)), base, "grad")
+    leaky = {"surrogate": "leaky_k_relu"}
+    assert differs(run(**leaky, surrogate_args=(2.0, 1.0)), run(**leaky, surrogate_args=(2.0, 0.5)), "grad")
+    assert differs(run(smooth=True), base, "v_seq")
+    assert differs(run(state=None, state_rest=(0.5,) * states), run(state=None), "v_seq")
+    if parameters:
+        assert differs(run(inner=10), base, "v_seq")
+        assert differs(run(params=params + 0.25), base, "v_seq")
+        assert differs(run(params=None), base, "v_seq")
+        same = {"params": None, "inner": 1}
+        for k in range(parameters):
+            changed = tuple(v + 0.5 * (i == k) for i, v in enumerate(numbers))
+            assert differs(run(**same, numbers=changed), run(**same), "v_seq"), f"parameter {k}"
+    for k in range(parameters, parameters + constants):
+        changed = tuple(v + 0.5 * (i == k) for i, v in enumerate(numbers))
+        if neuron == "lif" and k == parameters + 1:  # decay_input: 0 or 1
+            changed = (*numbers[:k], 0.0)
+        if neuron == "leaky" and k == parameters:  # its own threshold, seen by the delayed reset alone
+            changed = (*numbers[:k], -1.0, *numbers[k + 1 :])
+        assert differs(run(numbers=changed), base, "v_seq"), f"constant {k - parameters}"
