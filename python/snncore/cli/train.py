@@ -22,7 +22,7 @@ which value counts (a later one wins):
 
 examples:
   snncore-train
-  snncore-train --model csnn --dataset fashion_mnist --data-root ~/data -T 4 --channels 32 --epochs 3
+  snncore-train --model csnn --dataset fashion_mnist --data-root ~/data -T 4 --channels 32 -b 64 --epochs 3
   snncore-train --model mlp --dataset mnist --data-root ~/data
   snncore-train --neuron lif --set neuron.args.tau=3.0 --set neuron.args.detach_reset=true
   snncore-train --show-config > my.yaml        then edit it, and: snncore-train --config my.yaml
