@@ -76,8 +76,11 @@ class BaseNode(nn.Module):
         super().__init__()
         self.v_threshold = self._number("v_threshold", v_threshold)
         self.v_reset = v_reset
-        if not callable(getattr(surrogate_function, "step", None)):
-            raise self._bad("surrogate_function", "have a step(u) method", surrogate_function, "see snncore.surrogate")
+        if isinstance(surrogate_function, type) or not callable(getattr(surrogate_function, "step", None)):
+            raise self._bad(
+                "surrogate_function", "be an instance with a step(u) method", surrogate_function,
+                "pass one of snncore.surrogate, e.g. ATan()",
+            )  # fmt: skip
         self.surrogate_function = surrogate_function
         self.detach_reset = bool(detach_reset)
         self.store_v_seq = bool(store_v_seq)
@@ -134,7 +137,9 @@ class BaseNode(nn.Module):
 
     @v_reset.setter
     def v_reset(self, value: Reset) -> None:
-        self._v_reset: Reset = value if value is None or value == "none" else self._number("v_reset", value)
+        self._v_reset: Reset = (
+            value if value is None or (isinstance(value, str) and value == "none") else self._number("v_reset", value)
+        )
 
     @property
     def engine(self) -> str:
@@ -222,6 +227,12 @@ class BaseNode(nn.Module):
         return self.state
 
     def _check_state(self, state: State, shape: torch.Size, x: Tensor, fix: str) -> None:
+        if not isinstance(state, (tuple, list)) or not all(isinstance(s, Tensor) for s in state):
+            raise self._bad("state", "be a tuple of tensors", state, fix)
+        if len(state) != len(self.rest()):
+            raise StateError(
+                f"{type(self).__name__}.state: must hold {len(self.rest())} tensors, got {len(state)}; {fix}"
+            )
         want = (tuple(shape), state_dtype(x.dtype), x.device)
         for kept in state:
             got = (tuple(kept.shape), kept.dtype, kept.device)

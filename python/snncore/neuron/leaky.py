@@ -53,7 +53,7 @@ class Leaky(BaseNode):
         learn_beta: bool = False,
         **common: Any,
     ) -> None:
-        if reset_mechanism not in _MECHANISMS:
+        if not isinstance(reset_mechanism, str) or reset_mechanism not in _MECHANISMS:
             raise self._bad(
                 "reset_mechanism", "be 'subtract', 'zero' or 'none'", reset_mechanism, "pass one of them"
             )  # fmt: skip
@@ -78,6 +78,8 @@ class Leaky(BaseNode):
         given = beta.detach().clone() if isinstance(beta, Tensor) else torch.tensor(self._number("beta", beta))
         if given.dim() > 1 or not given.is_floating_point():
             raise self._bad("beta", "be a number or a floating tensor [] or [C]", list(given.shape), "flatten it")
+        if not given.isfinite().all():
+            raise self._bad("beta", "be finite", given, "pass decays in [0, 1]")
         return given
 
     def _beta(self, step_shape: torch.Size, dtype: torch.dtype) -> float | Tensor:

@@ -121,12 +121,15 @@ class _MultiStep(torch.autograd.Function):
         wanted = ctx.needs_input_grad[1:4]
         with torch.no_grad():
             found = _backward(ctx.neuron, ctx, grads, wanted[1], wanted[2])
-        # Under create_graph=True these look differentiable; they raise when someone differentiates them.
-        guard = torch._C._functions.DelayedError(_TWICE, 1) if torch.is_grad_enabled() else None
-        results = [
-            None if not want else g if guard is None else guard(g.requires_grad_())
-            for g, want in zip(found, wanted, strict=True)
-        ]
+        results = [g if want else None for g, want in zip(found, wanted, strict=True)]
+        if (
+            torch.is_grad_enabled()
+        ):  # create_graph=True: the gradients look differentiable, and raise when someone tries
+            inputs = [
+                t for t in ctx.saved_tensors if t is not None and t.requires_grad
+            ]  # so every way to them is guarded
+            guard = torch._C._functions.DelayedError(_TWICE, 1 + len(inputs))
+            results = [None if g is None else guard(g, *inputs)[0] for g in results]
         return None, *results, None, None
 
 
