@@ -79,6 +79,26 @@ def test_run_in_pieces(row, dtype):
         close("a gradient", got.to(w_last.dtype), expected.to(w_last.dtype), tolerance + low, least=1.0)
 
 
+@every_row
+@each_dtype
+def test_forward_and_run_have_the_same_gradients(row, dtype):
+    """forward() keeps no last state, and v_seq only on request: what is not kept changes nothing else."""
+    x_seq = inputs(dtype).requires_grad_()
+    w_spike, w_v, _ = weights(x_seq)
+    node = row.make(dtype, engine="native")
+    leaves = [x_seq, *node.parameters()]
+    want = torch.autograd.grad(node.run(x_seq)[0], leaves, w_spike)
+    for store in (False, True):
+        node.store_v_seq = store
+        got = torch.autograd.grad(node(x_seq), leaves, w_spike)
+        assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True)), store
+    node(x_seq)
+    got = torch.autograd.grad(node.v_seq, leaves, w_v)
+    _, _, v_seq = node._run(x_seq, None)
+    want = torch.autograd.grad(v_seq, leaves, w_v)
+    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True)), "v_seq"
+
+
 def big(dtype):
     """Yield (what, node, x_seq) with work for several threads, in lanes and in channels."""
     lanes = 100_003  # times 6 steps: 18 pieces of what is worth a thread
