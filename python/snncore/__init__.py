@@ -36,6 +36,7 @@ __all__ = [
 
 __version__ = "0.1.0"
 
+_WITHOUT_TORCH = {"config", "errors", "registry"}
 _FROM_OPS = {"build_info", "keep_freed_blocks", "set_cpu_capability"}
 
 
@@ -43,6 +44,8 @@ def __getattr__(name: str) -> Any:
     if name in _FROM_OPS:
         return getattr(importlib.import_module(".ops", __name__), name)
     if name in __all__:
+        if name not in _WITHOUT_TORCH:
+            importlib.import_module(".ops", __name__)  # says what to do where torch or the compiled core is missing
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

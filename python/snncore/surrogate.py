@@ -50,9 +50,20 @@ def _magnitude(u: Tensor) -> Tensor:
     return torch.where(u < 0, -u, u)
 
 
+def _at_least(u: Tensor, least: float) -> Tensor:
+    """max(u, least) with derivative 1 at u = least, where releases of torch differ about ``clamp``."""
+    return torch.where(u < least, least, u)
+
+
 @dataclass(frozen=True)
 class Surrogate:
     """Base of the surrogates. Subclasses give ``step`` and, by their fields, up to two numbers."""
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            self._require(f.name, number and math.isfinite(value), "a finite number")
 
     def step(self, u: Tensor) -> Tensor:
         """Return the smooth step at ``u`` (any shape, floating); its derivative is the surrogate gradient."""
@@ -80,7 +91,8 @@ class _WithAlpha(Surrogate):
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        self._require("alpha", isinstance(self.alpha, (int, float)) and 0 < self.alpha < math.inf, "a positive number")
+        super().__post_init__()
+        self._require("alpha", self.alpha > 0, "a positive number")
 
 
 @dataclass(frozen=True)
@@ -186,6 +198,7 @@ class PiecewiseLeakyReLU(Surrogate):
     c: float = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._require("w", self.w > 0, "positive")
         self._require("c", self.c >= 0, "at least 0")
 
@@ -203,6 +216,7 @@ class SquarewaveFourierSeries(Surrogate):
     T_period: float = 8.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._require("n", isinstance(self.n, int) and self.n >= 2, "an integer of at least 2")
         self._require("T_period", self.T_period > 0, "positive")
 
@@ -221,12 +235,13 @@ class S2NN(Surrogate):
     beta: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._require("alpha", self.alpha > 0, "positive")
         self._require("beta", self.beta > 0, "positive")
 
     def step(self, u: Tensor) -> Tensor:
         """Return s(au) below 0, b ln(1 + u) + 1/2 above."""
-        right = self.beta * torch.log(1 + u.clamp(min=0.0)) + 0.5
+        right = self.beta * torch.log(1 + _at_least(u, 0.0)) + 0.5
         return torch.where(u < 0, torch.sigmoid(self.alpha * u), right)
 
 
@@ -237,6 +252,7 @@ class QPseudoSpike(_WithAlpha):
     alpha: float = 2.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._require("alpha", self.alpha > 1, "greater than 1")
 
     def step(self, u: Tensor) -> Tensor:
@@ -266,7 +282,7 @@ class FakeNumericalGradient(_WithAlpha):
     def step(self, u: Tensor) -> Tensor:
         """Return a u where |au| < 1, else sign(u) (1 + ln|au|)."""
         z = self.alpha * _magnitude(u)
-        m = torch.where(z < 1, z, 1 + torch.log(z.clamp(min=1.0)))
+        m = torch.where(z < 1, z, 1 + torch.log(_at_least(z, 1.0)))
         return torch.where(u < 0, -m, m)
 
 
@@ -278,7 +294,7 @@ class LogTailedReLU(Surrogate):
 
     def step(self, u: Tensor) -> Tensor:
         """Return alpha u, u, 1 + ln(u) on the three pieces."""
-        tail = 1 + torch.log(u.clamp(min=1.0))
+        tail = 1 + torch.log(_at_least(u, 1.0))
         return torch.where(u > 0, torch.where(u > 1, tail, u), self.alpha * u)
 
 
