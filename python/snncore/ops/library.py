@@ -119,9 +119,11 @@ def keep_freed_blocks(enable: bool = True) -> bool:
     """Let this process keep freed memory blocks and reuse them, instead of returning them to the system.
 
     A large tensor allocated anew is page-faulted anew, which can cost more than the kernel that fills it
-    (docs/measurements.md). snncore's own large outputs are reused in any case (``SNNCORE_OUTPUT_BLOCKS=0`` in the
-    environment switches that off); this setting belongs to the C library's allocator and serves every tensor of the
-    process, torch's own included. The process then holds its peak memory until it ends or the setting is switched off.
+    (docs/measurements.md). This setting belongs to the C library's allocator and serves every tensor of the process,
+    torch's own included; the process then holds its peak memory until it ends or the setting is switched off.
+
+    snncore's own outputs of 1 MiB and more reuse memory in any case. Their storage cannot be resized in place;
+    ``SNNCORE_OUTPUT_BLOCKS=0`` in the environment makes them ordinary allocations.
 
     Args:
         enable: True to keep freed blocks; False for the C library's default, giving unused memory back now.
