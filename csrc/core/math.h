@@ -95,8 +95,9 @@ SNN_HD Real log_positive(Real x) {
   using B = Bits<Real>;
   using Int = typename B::Int;
   const Int sqrt_half = to_bits(Real(0.70710678118654752440));
-  const Int exponent = (to_bits(x) - sqrt_half) >> B::mantissa;
-  const Real m = from_bits<Real>(to_bits(x) - exponent * (Int(1) << B::mantissa));
+  using UInt = typename B::UInt;  // wraps where x is no positive number and the result has no meaning anyway
+  const Int exponent = Int(UInt(to_bits(x)) - UInt(sqrt_half)) >> B::mantissa;
+  const Real m = from_bits<Real>(Int(UInt(to_bits(x)) - (UInt(exponent) << B::mantissa)));
   // The exponent as a number, by way of round_magic's mantissa: 64-bit integers have no vector conversion before
   // AVX-512.
   const Real e = from_bits<Real>(to_bits(B::round_magic) + exponent) - B::round_magic;
