@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -119,6 +121,21 @@ def test_threads(dtype):
             torch.set_num_threads(threads)
             assert torch.get_num_threads() == threads
             same(f"{what}, {threads} threads", evaluate(node, x_seq), want)
+
+
+def test_python_threads_beside_each_other():
+    """Ops release the interpreter lock: scratch memory and kept blocks belong to one call at a time."""
+    jobs = []
+    for number, row in enumerate(FEW):
+        dtype = DTYPES[number % 4]
+        shape = (11, CHANNELS, 997 * (number % 3 + 1))
+        x_seq = inputs(dtype, 4 + 13 * (number % 4), shape, seed=number)
+        jobs.append((row, dtype, x_seq, evaluate(row.make(dtype), x_seq)))
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            running = [pool.submit(evaluate, row.make(dtype), x_seq) for row, dtype, x_seq, _ in jobs]
+            for (row, _, _, want), future in zip(jobs, running, strict=True):
+                same(row.name, future.result(), want)
 
 
 @each_dtype
