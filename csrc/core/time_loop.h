@@ -81,8 +81,8 @@ SNN_HD void step_strip(const Fire<Real> fire, const Surrogate& surrogate, const 
       auto v = Column<S, Real>::load(state, i);
       Neuron::charge(v.value, x[i], Column<P, Real>::load(params, i).value, constants.value);
       if (kKeep) v.store(kept, i);
-      const Real s = heaviside(v.value[0], fire.v_threshold);
-      if (!kKeep) spike[i] = s;  // backward's first pass wants h only
+      const bool s = v.value[0] >= fire.v_threshold;
+      if (!kKeep) spike[i] = s ? Real(1) : Real(0);  // backward's first pass wants h only
       v.value[0] = fire.reset.after(v.value[0], s);
       v.store(state, i);
     }
