@@ -45,9 +45,14 @@ def compare(row, dtype, backend):
             close(key, compiled[key], eager[key], 1e-12 if dtype == torch.float64 else 1e-5)
 
 
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+def test_equals_eager(row):
+    compare(row, torch.float64, "aot_eager")
+
+
 @pytest.mark.parametrize("row", FEW, ids=lambda row: row.name)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
-def test_equals_eager(row, dtype):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_equals_eager_in_other_dtypes(row, dtype):
     compare(row, dtype, "aot_eager")
 
 
