@@ -53,6 +53,7 @@ PYBIND11_MODULE(_C, m) {
     return table;
   });
   m.def("surrogate_names", snn::surrogate_names);
+  m.def("learnable_surrogates", snn::learnable_surrogates);
   m.def("cpu_capabilities", snn::cpu_capabilities);
   m.def("cpu_capability", snn::cpu_capability);
   m.def("set_cpu_capability", snn::set_cpu_capability, py::arg("name"));

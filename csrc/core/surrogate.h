@@ -1,6 +1,7 @@
 // Surrogate gradients: one struct each, u = h - v_threshold.
 //   step(u)  the smooth function that stands in for the Heaviside step (used as forward only in gradient checks)
 //   grad(u)  its derivative, used in backward
+//   grad_alpha(u)  derivative of step(u) with respect to `a`, where that is a slope that can be learned
 // `a` and `b` are run-time numbers; their meaning, defaults and sources stand in python/snncore/surrogate.py.
 #pragma once
 
@@ -13,7 +14,29 @@ struct SurrogateArgs {
   Real a, b;
 };
 
-struct Sigmoid {
+// step is a function of a * u alone.
+template <class S>
+struct OfScaled {
+  static constexpr bool learnable = true;
+  template <class Real>
+  SNN_HD static Real grad_alpha(Real u, SurrogateArgs<Real> p) {
+    return u * S::grad(u, p) / p.a;
+  }
+};
+
+struct NotLearnable {
+  static constexpr bool learnable = false;
+  template <class Real>
+  SNN_HD static Real grad_alpha(Real, SurrogateArgs<Real>) {
+    return Real(0);
+  }
+};
+
+struct Learnable {
+  static constexpr bool learnable = true;
+};
+
+struct Sigmoid : OfScaled<Sigmoid> {
   static constexpr const char* name = "sigmoid";
   template <class Real>
   SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
@@ -28,7 +51,7 @@ struct Sigmoid {
   }
 };
 
-struct ATan {
+struct ATan : OfScaled<ATan> {
   static constexpr const char* name = "atan";
   template <class Real>
   SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
@@ -41,7 +64,7 @@ struct ATan {
   }
 };
 
-struct PiecewiseQuadratic {
+struct PiecewiseQuadratic : OfScaled<PiecewiseQuadratic> {
   static constexpr const char* name = "piecewise_quadratic";
   template <class Real>
   SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
@@ -54,7 +77,7 @@ struct PiecewiseQuadratic {
   }
 };
 
-struct PiecewiseExp {
+struct PiecewiseExp : OfScaled<PiecewiseExp> {
   static constexpr const char* name = "piecewise_exp";
   template <class Real>
   SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
@@ -67,7 +90,7 @@ struct PiecewiseExp {
   }
 };
 
-struct SoftSign {
+struct SoftSign : OfScaled<SoftSign> {
   static constexpr const char* name = "soft_sign";
   template <class Real>
   SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
@@ -81,7 +104,7 @@ struct SoftSign {
   }
 };
 
-struct SuperSpike {
+struct SuperSpike : Learnable {
   static constexpr const char* name = "super_spike";
   template <class Real>
   SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
@@ -92,9 +115,13 @@ struct SuperSpike {
     const Real d = Real(1) + absolute(u);
     return p.a / (d * d);
   }
+  template <class Real>
+  SNN_HD static Real grad_alpha(Real u, SurrogateArgs<Real>) {
+    return u / (Real(1) + absolute(u));
+  }
 };
 
-struct FastSigmoid {
+struct FastSigmoid : Learnable {
   static constexpr const char* name = "fast_sigmoid";
   template <class Real>
   SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
@@ -105,9 +132,14 @@ struct FastSigmoid {
     const Real d = Real(1) + p.a * absolute(u);
     return Real(1) / (d * d);
   }
+  template <class Real>
+  SNN_HD static Real grad_alpha(Real u, SurrogateArgs<Real> p) {
+    const Real d = Real(1) + p.a * absolute(u);
+    return -u * absolute(u) / (d * d);
+  }
 };
 
-struct Erf {
+struct Erf : OfScaled<Erf> {
   static constexpr const char* name = "erf";
   template <class Real>
   SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
@@ -120,7 +152,7 @@ struct Erf {
   }
 };
 
-struct NonzeroSignLogAbs {
+struct NonzeroSignLogAbs : OfScaled<NonzeroSignLogAbs> {
   static constexpr const char* name = "nonzero_sign_log_abs";
   template <class Real>
   SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
@@ -133,7 +165,7 @@ struct NonzeroSignLogAbs {
   }
 };
 
-struct PiecewiseLeakyReLU {  // a = w, b = c
+struct PiecewiseLeakyReLU : NotLearnable {  // a = w, b = c
   static constexpr const char* name = "piecewise_leaky_relu";
   template <class Real>
   SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
@@ -147,7 +179,7 @@ struct PiecewiseLeakyReLU {  // a = w, b = c
   }
 };
 
-struct SquarewaveFourierSeries {  // a = n, b = T_period
+struct SquarewaveFourierSeries : NotLearnable {  // a = n, b = T_period
   static constexpr const char* name = "squarewave_fourier_series";
   template <class Real>
   SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
@@ -166,7 +198,7 @@ struct SquarewaveFourierSeries {  // a = n, b = T_period
   }
 };
 
-struct S2NN {  // a = alpha, b = beta
+struct S2NN : Learnable {  // a = alpha, b = beta
   static constexpr const char* name = "s2nn";
   template <class Real>
   SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
@@ -180,9 +212,13 @@ struct S2NN {  // a = alpha, b = beta
     const Real d = Real(1) + e;
     return u < Real(0) ? p.a * e / (d * d) : p.b / (Real(1) + absolute(u));
   }
+  template <class Real>
+  SNN_HD static Real grad_alpha(Real u, SurrogateArgs<Real> p) {
+    return u < Real(0) ? u * grad(u, p) / p.a : Real(0);
+  }
 };
 
-struct QPseudoSpike {
+struct QPseudoSpike : Learnable {
   static constexpr const char* name = "q_pseudo_spike";
   template <class Real>
   SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
@@ -195,9 +231,15 @@ struct QPseudoSpike {
     const Real base = Real(1) + Real(2) * absolute(u) / (p.a - Real(1));
     return exp_negative(-p.a * log_positive(base));
   }
+  template <class Real>
+  SNN_HD static Real grad_alpha(Real u, SurrogateArgs<Real> p) {
+    const Real z = Real(2) * absolute(u) / (p.a - Real(1)), base = Real(1) + z, l = log_positive(base);
+    const Real d = Real(0.5) * exp_negative((Real(1) - p.a) * l) * (z / base - l);
+    return u < Real(0) ? d : -d;
+  }
 };
 
-struct LeakyKReLU {  // a = leak, b = k
+struct LeakyKReLU : NotLearnable {  // a = leak, b = k
   static constexpr const char* name = "leaky_k_relu";
   template <class Real>
   SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
@@ -209,7 +251,7 @@ struct LeakyKReLU {  // a = leak, b = k
   }
 };
 
-struct FakeNumericalGradient {
+struct FakeNumericalGradient : Learnable {
   static constexpr const char* name = "fake_numerical_gradient";
   template <class Real>
   SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
@@ -221,9 +263,13 @@ struct FakeNumericalGradient {
   SNN_HD static Real grad(Real u, SurrogateArgs<Real> p) {
     return minimum(Real(1) / absolute(u), p.a);
   }
+  template <class Real>
+  SNN_HD static Real grad_alpha(Real u, SurrogateArgs<Real> p) {
+    return p.a * absolute(u) < Real(1) ? u : (u < Real(0) ? Real(-1) : Real(1)) / p.a;
+  }
 };
 
-struct LogTailedReLU {
+struct LogTailedReLU : Learnable {
   static constexpr const char* name = "log_tailed_relu";
   template <class Real>
   SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
@@ -234,9 +280,13 @@ struct LogTailedReLU {
   SNN_HD static Real grad(Real u, SurrogateArgs<Real> p) {
     return u > Real(0) ? Real(1) / maximum(u, Real(1)) : p.a;
   }
+  template <class Real>
+  SNN_HD static Real grad_alpha(Real u, SurrogateArgs<Real>) {
+    return u > Real(0) ? Real(0) : u;
+  }
 };
 
-struct Rect {
+struct Rect : OfScaled<Rect> {
   static constexpr const char* name = "rect";
   template <class Real>
   SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
@@ -248,7 +298,7 @@ struct Rect {
   }
 };
 
-struct StraightThrough {
+struct StraightThrough : NotLearnable {
   static constexpr const char* name = "straight_through";
   template <class Real>
   SNN_HD static Real step(Real u, SurrogateArgs<Real>) {

@@ -1,13 +1,13 @@
 // Integrate and fire: h = v + x.
 #pragma once
 
-#include "core/hd.h"
+#include "core/stages.h"
 
 namespace snn {
 
-struct IntegrateFire {
+struct IntegrateFire : Stages<0> {
   static constexpr const char* name = "if";
-  static constexpr int states = 1, params = 0, constants = 0;
+  static constexpr int states = 1, constants = 0;
   static constexpr bool linear = true;
 
   template <class Real>
@@ -16,12 +16,9 @@ struct IntegrateFire {
   }
 
   template <class Real>
-  SNN_HD static Real charge_vjp(const Real*, Real, const Real*, const Real*, Real* g) {
+  SNN_HD static Real charge_vjp(const Real*, Real, const Real*, const Real*, Real* g, Real*) {
     return g[0];
   }
-
-  template <class Real>
-  SNN_HD static void params_vjp(const Real*, Real, const Real*, const Real*, const Real*, Real*) {}
 };
 
 }  // namespace snn

@@ -83,8 +83,9 @@ int64_t backward_tile_lanes(int64_t T, int64_t states, int64_t real_bytes) {
 
 int64_t stream_threshold_bytes() { return 8 << 20; }
 
-int64_t scratch_rows(int64_t T, int64_t states, int64_t params, bool backward) {
-  return backward ? (3 + T) * states + 2 * params + 8 : states + params + 5;
+int64_t scratch_rows(int64_t T, int64_t states, int64_t params, int64_t fires, bool backward) {
+  const int64_t param_rows = params + 2, buffers = 5;  // v_threshold, own parameters, alpha
+  return backward ? (3 + T) * states + 2 * param_rows + 4 * fires + buffers : states + param_rows + fires + buffers;
 }
 
 }  // namespace snn

@@ -11,8 +11,8 @@ using ForwardKernel = void (*)(const NeuronArgs&, const ForwardOut&, int64_t beg
 using BackwardKernel = void (*)(const NeuronArgs&, const BackwardIo&, int64_t begin, int64_t end, void* scratch);
 
 struct NeuronKernels {
-  ForwardKernel forward[Neurons::size][kDTypes];
-  BackwardKernel backward[Neurons::size][kDTypes];
+  ForwardKernel forward[Neurons::size][2];  // arithmetic in float, in double
+  BackwardKernel backward[Neurons::size][2];
 };
 
 struct Isa {
@@ -33,6 +33,6 @@ bool set_isa(const char* name);
 int64_t forward_tile_lanes(int64_t real_bytes);
 int64_t backward_tile_lanes(int64_t T, int64_t states, int64_t real_bytes);
 int64_t stream_threshold_bytes();  // outputs from this size on are written past the caches
-int64_t scratch_rows(int64_t T, int64_t states, int64_t params, bool backward);
+int64_t scratch_rows(int64_t T, int64_t states, int64_t params, int64_t fires, bool backward);
 
 }  // namespace snn

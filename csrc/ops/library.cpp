@@ -2,13 +2,13 @@
 //
 // For every neuron of neuron/all.h (S states, P parameters, C constants; lanes = all elements of one step):
 //   <name>_forward   x_seq [T, *] -> spike_seq [T, *] in x's dtype, state_last [S, *], v_seq [T, *]
-//   <name>_backward  gradients of those -> grad_x_seq [T, *], grad_state_init [S, *], grad_params [P, channels]
+//   <name>_backward  gradients of those -> grad_x_seq [T, *], grad_state_init [S, *], grad_params (as params)
 //   What was not asked for (keep_*, want_*) comes as a tensor of shape [0].
-//   numbers: S resting values of the states, P parameters, C constants, v_threshold, v_reset, the surrogate's a and b:
+//   numbers: S resting values of the states, v_threshold, P parameters, C constants, v_reset, the surrogate's a and b:
 //   one list, because each list of a call costs a microsecond.
-//   state_init [S, *] or none (then the resting values); params [P, channels] or none (then those in numbers);
-//   lane -> channel is (lane / inner) % channels. reset: 0 hard, 1 soft, 2 none.
-//   Forward takes detach_reset only to hand it to autograd.
+//   state_init [S, *] or none (then the resting values); params [1 + P, channels] (v_threshold and parameters; one more
+//   row: the surrogate's alpha) or none (then those in numbers); lane -> channel is (lane / inner) % channels.
+//   reset: 0 hard, 1 soft, 2 none. Forward takes detach_* only to hand them to autograd.
 //   States and parameters are float64 beside float64 x_seq and float32 beside every other dtype.
 #include <torch/csrc/stable/library.h>
 
@@ -26,10 +26,17 @@ std::vector<std::string> names(SurrogateList<S...>) {
   return {S::name...};
 }
 
+template <class... S>
+std::vector<std::string> learnable_names(SurrogateList<S...>) {
+  std::vector<std::string> found;
+  (void(S::learnable ? (found.emplace_back(S::name), 0) : 0), ...);
+  return found;
+}
+
 void define_neuron(torch::stable::detail::StableLibrary& m, const NeuronFacts& f) {
   const std::string dynamics =
       "Tensor x_seq, Tensor? state_init, Tensor? params, int inner, float[] numbers, int reset, bool detach_reset, "
-      "int surrogate, bool smooth, ";
+      "bool detach_state, int surrogate, bool smooth, ";
   const std::string forward = std::string(f.name) + "_forward(" + dynamics +
                               "bool keep_state, bool keep_v_seq)"
                               " -> (Tensor spike_seq, Tensor state_last, Tensor v_seq)";
@@ -46,11 +53,13 @@ void define_neuron(torch::stable::detail::StableLibrary& m, const NeuronFacts& f
 
 std::vector<std::string> surrogate_names() { return names(Surrogates{}); }
 
+std::vector<std::string> learnable_surrogates() { return learnable_names(Surrogates{}); }
+
 std::vector<NeuronRow> neuron_table() {
   std::vector<NeuronRow> rows;
   for (int k = 0; k < Neurons::size; ++k) {
     const NeuronFacts f = neuron_facts(Neurons{}, k);
-    rows.push_back({f.name, f.states, f.params, f.constants});
+    rows.push_back({f.name, f.states, f.params, f.constants, f.fires});
   }
   return rows;
 }

@@ -17,12 +17,12 @@ namespace snn {
 
 struct NeuronFacts {
   const char* name;
-  int states, params, constants;
+  int states, params, constants, fires;
 };
 
 template <class... N>
 constexpr NeuronFacts neuron_facts(NeuronList<N...>, int which) {
-  constexpr NeuronFacts all[] = {{N::name, N::states, N::params, N::constants}...};
+  constexpr NeuronFacts all[] = {{N::name, N::states, N::params, N::constants, N::fires}...};
   return all[which];
 }
 
@@ -72,7 +72,7 @@ struct NeuronOptions {
   int64_t inner;
   Numbers numbers;
   int64_t reset;
-  bool detach_reset;
+  bool detach_reset, detach_state;
   int64_t surrogate;
   bool smooth;
 };
@@ -93,6 +93,7 @@ struct NeuronCall {
         options(std::move(o)),
         dtype(kernel_dtype(op, x)) {
     STD_TORCH_CHECK(x.dim() >= 1, op, ".x_seq: must be [T, ...], got a scalar; add the time dimension");
+    args.dtype = dtype;
     args.T = x.size(0);
     args.N = 1;
     for (int64_t d = 1; d < x.dim(); ++d) args.N *= x.size(d);
@@ -112,6 +113,7 @@ struct NeuronCall {
     s[0] = facts.states;
     return s;
   }
+  int64_t param_rows() const { return 1 + facts.params + args.has_alpha; }
   Tensor empty_seq() const { return empty_contiguous(seq_sizes(), x_seq.scalar_type(), x_seq); }
   Tensor empty_state_seq() const { return empty_contiguous(seq_sizes(), state_dtype(dtype), x_seq); }
   Tensor empty_state() const { return empty_contiguous(state_sizes(), state_dtype(dtype), x_seq); }
@@ -119,18 +121,20 @@ struct NeuronCall {
 
  private:
   void set_lanes(const Tensor& x, const Maybe& init, const Maybe& p) {
-    const int64_t N = args.N, inner = options.inner;
+    const int64_t N = args.N, inner = options.inner, rows = 1 + facts.params;
     args.channels = 1;
     args.inner = inner;
     if (p.has_value()) {
-      STD_TORCH_CHECK(p->dim() == 2 && p->size(0) == facts.params && p->size(1) >= 1, op, ".params: must be [",
-                      facts.params, ", channels]");
+      STD_TORCH_CHECK(p->dim() == 2 && p->size(1) >= 1 && (p->size(0) == rows || p->size(0) == rows + 1), op,
+                      ".params: must be [", rows, ", channels] (v_threshold and parameters) or [", rows + 1,
+                      ", channels] (and alpha)");
+      args.has_alpha = p->size(0) == rows + 1;
       const int64_t channels = args.channels = p->size(1);
       STD_TORCH_CHECK(N == 0 || (inner >= 1 && inner <= N && channels <= N / inner && N % (channels * inner) == 0), op,
                       ".inner: must divide the ", N, " lanes together with ", channels, " channels, got ", inner);
     }
     check_companion(op, "state_init", init, x, state_dtype(dtype), facts.states * N);
-    check_companion(op, "params", p, x, state_dtype(dtype), facts.params * args.channels);
+    check_companion(op, "params", p, x, state_dtype(dtype), param_rows() * args.channels);
     if (init.has_value()) state_init = torch::stable::contiguous(*init);
     if (p.has_value()) params = torch::stable::contiguous(*p);
     args.state_init = state_init ? state_init->const_data_ptr() : nullptr;
@@ -139,8 +143,8 @@ struct NeuronCall {
 
   void set_numbers() {
     const NeuronOptions& o = options;
-    const int64_t own = facts.states + facts.params + facts.constants;
-    STD_TORCH_CHECK(int64_t(o.numbers.size()) == own + 4, op, ".numbers: must hold ", own + 4, " numbers, got ",
+    const int64_t own = facts.states + 1 + facts.params + facts.constants;
+    STD_TORCH_CHECK(int64_t(o.numbers.size()) == own + 3, op, ".numbers: must hold ", own + 3, " numbers, got ",
                     o.numbers.size());
     STD_TORCH_CHECK(o.reset >= 0 && o.reset <= 2, op, ".reset: must be 0 (hard), 1 (soft) or 2 (none), got ", o.reset);
     STD_TORCH_CHECK(o.surrogate >= 0 && o.surrogate < Surrogates::size, op, ".surrogate: must be in [0, ",
@@ -150,12 +154,12 @@ struct NeuronCall {
     args.state_rest = o.numbers.data();
     args.numbers = args.state_rest + facts.states;
     const double* common = o.numbers.data() + own;
-    args.v_threshold = common[0];
-    args.v_reset = common[1];
-    args.surrogate_a = common[2];
-    args.surrogate_b = common[3];
+    args.v_reset = common[0];
+    args.surrogate_a = common[1];
+    args.surrogate_b = common[2];
     args.reset = o.reset;
     args.detach_reset = o.detach_reset;
+    args.detach_state = o.detach_state;
     args.surrogate = o.surrogate;
     args.smooth = o.smooth;
   }

@@ -60,7 +60,7 @@ void over_tiles(const NeuronCall& call, int64_t tile, int64_t rows, const Run& r
 
 template <class Real>
 void reduce_channels(const NeuronCall& call, const Real* lanes, Real* out) {
-  const int64_t C = call.args.channels, inner = call.args.inner, N = call.args.N, P = call.facts.params;
+  const int64_t C = call.args.channels, inner = call.args.inner, N = call.args.N, P = call.param_rows();
   for (int64_t k = 0; k < P; ++k) {
     torch::stable::parallel_for(0, C, 64, [&](int64_t begin, int64_t end) {
       std::vector<double> sums(size_t(end - begin), 0.0);
@@ -74,13 +74,13 @@ void reduce_channels(const NeuronCall& call, const Real* lanes, Real* out) {
 
 // [P, channels] from what the kernels left: sums per tile (one channel) or per lane.
 Tensor reduce_params(const BackwardCall& call, const Tensor& partial, int64_t tiles) {
-  Tensor out = empty_contiguous({call.facts.params, call.args.channels}, state_dtype(call.dtype), call.x_seq);
+  Tensor out = empty_contiguous({call.param_rows(), call.args.channels}, state_dtype(call.dtype), call.x_seq);
   const auto reduce = [&](auto zero) {
     using Real = decltype(zero);
     Real* to = static_cast<Real*>(out.mutable_data_ptr());
     if (call.args.channels > 1) return reduce_channels(call, static_cast<const Real*>(partial.const_data_ptr()), to);
     const double* sums = static_cast<const double*>(partial.const_data_ptr());
-    for (int64_t k = 0; k < call.facts.params; ++k) {
+    for (int64_t k = 0; k < call.param_rows(); ++k) {
       double sum = 0;
       for (int64_t i = 0; i < tiles; ++i) sum += sums[k * tiles + i];
       to[k] = Real(sum);
@@ -92,12 +92,13 @@ Tensor reduce_params(const BackwardCall& call, const Tensor& partial, int64_t ti
 
 template <int kNeuron>
 Three forward(const Tensor x_seq, const Maybe state_init, const Maybe params, int64_t inner, Numbers numbers,
-              int64_t reset, bool detach_reset, int64_t surrogate, bool smooth, bool keep_state, bool keep_v_seq) {
+              int64_t reset, bool detach_reset, bool detach_state, int64_t surrogate, bool smooth, bool keep_state,
+              bool keep_v_seq) {
   ForwardCall call(neuron_facts(Neurons{}, kNeuron), x_seq, state_init, params,
-                   {inner, std::move(numbers), reset, detach_reset, surrogate, smooth}, keep_state, keep_v_seq);
-  const auto kernel = current_isa().neuron_kernels()->forward[kNeuron][int(call.dtype)];
+                   {inner, std::move(numbers), reset, detach_reset, detach_state, surrogate, smooth}, keep_state, keep_v_seq);
+  const auto kernel = current_isa().neuron_kernels()->forward[kNeuron][call.dtype == DType::kDouble];
   const int64_t tile = forward_tile_lanes(real_bytes(call.dtype));
-  over_tiles(call, tile, scratch_rows(call.args.T, call.facts.states, call.facts.params, false),
+  over_tiles(call, tile, scratch_rows(call.args.T, call.facts.states, call.facts.params, call.facts.fires, false),
              [&](int64_t begin, int64_t end, void* scratch) { kernel(call.args, call.out, begin, end, scratch); });
   return call.result();
 }
@@ -105,21 +106,22 @@ Three forward(const Tensor x_seq, const Maybe state_init, const Maybe params, in
 template <int kNeuron>
 Three backward(const Maybe grad_spike_seq, const Maybe grad_state_last, const Maybe grad_v_seq, const Tensor x_seq,
                const Maybe state_init, const Maybe params, int64_t inner, Numbers numbers, int64_t reset,
-               bool detach_reset, int64_t surrogate, bool smooth, bool want_grad_state, bool want_grad_params) {
+               bool detach_reset, bool detach_state, int64_t surrogate, bool smooth, bool want_grad_state,
+               bool want_grad_params) {
   BackwardCall call(neuron_facts(Neurons{}, kNeuron), grad_spike_seq, grad_state_last, grad_v_seq, x_seq, state_init,
-                    params, {inner, std::move(numbers), reset, detach_reset, surrogate, smooth}, want_grad_state);
+                    params, {inner, std::move(numbers), reset, detach_reset, detach_state, surrogate, smooth}, want_grad_state);
   const int64_t tile = backward_tile_lanes(call.args.T, call.facts.states, real_bytes(call.dtype));
   const int64_t tiles = (call.args.N + tile - 1) / tile;
-  const bool want_params = want_grad_params && call.facts.params > 0;
+  const bool want_params = want_grad_params && call.args.params;
   Tensor partial = call.nothing();
   if (want_params) {
     const bool per_lane = call.args.channels > 1;
-    partial = empty_contiguous({call.facts.params, per_lane ? call.args.N : tiles},
+    partial = empty_contiguous({call.param_rows(), per_lane ? call.args.N : tiles},
                                per_lane ? state_dtype(call.dtype) : ScalarType::Double, call.x_seq);
     call.io.grad_params = partial.mutable_data_ptr();
   }
-  const auto kernel = current_isa().neuron_kernels()->backward[kNeuron][int(call.dtype)];
-  over_tiles(call, tile, scratch_rows(call.args.T, call.facts.states, call.facts.params, true),
+  const auto kernel = current_isa().neuron_kernels()->backward[kNeuron][call.dtype == DType::kDouble];
+  over_tiles(call, tile, scratch_rows(call.args.T, call.facts.states, call.facts.params, call.facts.fires, true),
              [&](int64_t begin, int64_t end, void* scratch) { kernel(call.args, call.io, begin, end, scratch); });
   return {call.grad_x_seq, call.grad_state_init, want_params ? reduce_params(call, partial, tiles) : call.nothing()};
 }

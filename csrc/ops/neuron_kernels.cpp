@@ -2,11 +2,9 @@
 //
 // Nothing here may be shared between the copies: functions are always inlined or static, and no STL header with
 // inline functions is included, or the linker could keep the AVX-512 copy of one for every machine.
-#include "core/codec.h"
-#include "core/surrogate.h"
-#include "core/time_loop.h"
 #include "ops/isa.h"
 #include "ops/rows.h"
+#include "ops/surrogate_rows.h"
 
 #define SNN_CONCAT_(a, b) a##b
 #define SNN_CONCAT(a, b) SNN_CONCAT_(a, b)
@@ -14,183 +12,104 @@
 namespace snn {
 namespace {
 
-template <class S, class Real>
-void surrogate_step_row(const Real* h, Real v_threshold, Real* out, int n, SurrogateArgs<Real> p) {
-  for (int i = 0; i < n; ++i) out[i] = S::step(h[i] - v_threshold, p);
-}
-
-template <class S, class Real>
-void surrogate_grad_row(const Real* h, Real v_threshold, Real* out, int n, SurrogateArgs<Real> p) {
-  SNN_LANES
-  for (int i = 0; i < n; ++i) out[i] = S::grad(h[i] - v_threshold, p);
-}
-
-// The surrogate of this call, chosen before the loops start.
 template <class Real>
-struct HostSurrogate {
-  using Row = void (*)(const Real*, Real, Real*, int, SurrogateArgs<Real>);
-  Row step_row, grad_row;
-  SurrogateArgs<Real> args;
-
-  template <class... S>
-  static HostSurrogate choose(SurrogateList<S...>, const NeuronArgs& a) {
-    constexpr Row steps[] = {surrogate_step_row<S, Real>...};
-    constexpr Row grads[] = {surrogate_grad_row<S, Real>...};
-    return {steps[a.surrogate], grads[a.surrogate], {Real(a.surrogate_a), Real(a.surrogate_b)}};
-  }
-  void step(const Real* h, Real v_threshold, Real* out, int n) const { step_row(h, v_threshold, out, n, args); }
-  void grad(const Real* h, Real v_threshold, Real* out, int n) const { grad_row(h, v_threshold, out, n, args); }
-};
-
-// Which lanes the rows come from. `ahead` lanes follow in the next tile (0 at the end).
-struct Place {
-  int64_t T, lane;
-  int n, ahead;
-};
-
-template <class Scalar, class Real>
-struct ForwardRows : Place {
-  static constexpr int strip = 128;
-  Reader<Scalar, Real> x_seq;
-  Writer<Scalar, Real> spike_seq;
-  Writer<Real, Real> v_out;
-
-  const Real* x(int64_t t, int i, int m) const {
-    if (t + 1 < T) {
-      x_seq.prefetch(t + 1, lane + i, m);
-    } else {
-      x_seq.prefetch(0, lane + n + i, minimum(m, ahead - i));
-    }
-    return x_seq.row(t, lane + i, m);
-  }
-  Real* spike(int64_t t, int i) const { return spike_seq.row(t, lane + i); }
-  void put_spike(int64_t t, int i, int m) const { spike_seq.put(t, lane + i, m); }
-  Real* v_seq(int64_t t, int i) const { return v_out.base ? v_out.row(t, lane + i) : nullptr; }
-  void put_v_seq(int64_t t, int i, int m) const { v_out.put(t, lane + i, m); }
-};
-
-template <class Scalar, class Real>
-struct BackwardTensors : Place {
-  static constexpr int strip = 256;
-  Reader<Scalar, Real> x_seq, grad_spike_seq;
-  Reader<Real, Real> grad_v;
-  Writer<Scalar, Real> grad_x_seq;
-  const Real* zeros;
-
-  // Time runs forward over x, then back over the gradients.
-  const Real* x(int64_t t, int i, int m) const {
-    if (t + 1 < T) {
-      x_seq.prefetch(t + 1, lane + i, m);
-    } else if (grad_spike_seq.base) {
-      grad_spike_seq.prefetch(t, lane + i, m);
-    }
-    return x_seq.row(t, lane + i, m);
-  }
-  const Real* x_again(int64_t t, int i, int m) const { return x_seq.row(t, lane + i, m); }
-  const Real* grad_spike(int64_t t, int i, int m) const {
-    if (t == 0) x_seq.prefetch(0, lane + n + i, minimum(m, ahead - i));
-    if (!grad_spike_seq.base) return zeros;
-    if (t > 0) grad_spike_seq.prefetch(t - 1, lane + i, m);
-    return grad_spike_seq.row(t, lane + i, m);
-  }
-  const Real* grad_v_seq(int64_t t, int i, int m) const { return grad_v.base ? grad_v.row(t, lane + i, m) : nullptr; }
-  Real* grad_x(int64_t t, int i) const { return grad_x_seq.row(t, lane + i); }
-  void put_grad_x(int64_t t, int i, int m) const { grad_x_seq.put(t, lane + i, m); }
-};
-
-template <class Scalar>
 bool worth_streaming(const NeuronArgs& a) {
-  return a.T * a.N * int64_t(sizeof(Scalar)) >= stream_threshold_bytes();
+  return a.T * a.N * Elements<Real>::of(a.dtype).bytes >= stream_threshold_bytes();
 }
 
+// What each lane starts from.
 template <class Real>
-Fire<Real> make_fire(const NeuronArgs& a) {
-  const Real v_threshold = Real(a.v_threshold);
-  return {v_threshold, Reset<Real>::make(ResetKind(a.reset), v_threshold, Real(a.v_reset), a.detach_reset)};
-}
-
-template <class Real>
-void fill(Real* row, Real value, int n) {
-  for (int i = 0; i < n; ++i) row[i] = value;
-}
-
-template <class Real>
-void copy(const Real* from, Real* to, int n) {
-  for (int i = 0; i < n; ++i) to[i] = from[i];
-}
-
-// The values each lane starts from and works with.
-template <class Neuron, class Real>
-void load_lanes(const NeuronArgs& a, int64_t lane, int n, Rows<Real> state, Rows<Real> params) {
-  for (int k = 0; k < Neuron::states; ++k) {
+SNN_ROW_FUNCTION void load_state(const NeuronArgs& a, int states, int64_t lane, int n, Rows<Real> state) {
+  for (int k = 0; k < states; ++k) {
     if (a.state_init) {
       copy(static_cast<const Real*>(a.state_init) + k * a.N + lane, state[k], n);
     } else {
       fill(state[k], Real(a.state_rest[k]), n);
     }
   }
-  for (int k = 0; k < Neuron::params; ++k) {
-    if (!a.params) {
-      fill(params[k], Real(a.numbers[k]), n);
-      continue;
-    }
-    const Real* row = static_cast<const Real*>(a.params) + k * a.channels;
-    for (int i = 0; i < n; ++i) params[k][i] = row[((lane + i) / a.inner) % a.channels];
-  }
+}
+
+template <class Real>
+SNN_ROW_FUNCTION void store_state(void* to, int64_t N, int states, int64_t lane, int n, Rows<Real> state) {
+  for (int k = 0; to && k < states; ++k) copy(state[k], static_cast<Real*>(to) + k * N + lane, n);
 }
 
 template <class Neuron, class Real>
-Constants<Real> load_constants(const NeuronArgs& a) {
+Law<Real, HostSurrogate<Real>> make_law(const NeuronArgs& a) {
   static_assert(Neuron::constants <= kMaxConstants, "raise kMaxConstants");
-  Constants<Real> c{};
-  for (int k = 0; k < Neuron::constants; ++k) c.value[k] = Real(a.numbers[Neuron::params + k]);
-  return c;
+  Law<Real, HostSurrogate<Real>> law{Reset<Real>::make(ResetKind(a.reset), Real(a.v_reset), a.detach_reset),
+                                     HostSurrogate<Real>::choose(Surrogates{}, a),
+                                     {},
+                                     a.detach_state};
+  for (int k = 0; k < Neuron::constants; ++k) law.constants.value[k] = Real(a.numbers[1 + Neuron::params + k]);
+  return law;
 }
 
-// Smooth firing exists for gradient checks, which are done in float64.
-template <class Real>
-constexpr bool kHasSmooth = sizeof(Real) == 8;
+// v_threshold and parameters as numbers (kLanes: as rows, which load_params fills tile by tile).
+template <class Neuron, bool kLanes, class Real>
+Params<Neuron, kLanes, Real> make_params(const NeuronArgs& a, Rows<Real> rows) {
+  Params<Neuron, kLanes, Real> params{{}, rows};
+  const Real* given = static_cast<const Real*>(a.params);
+  for (int k = 0; k < params.count; ++k) params.numbers.value[k] = given ? given[k * a.channels] : Real(a.numbers[k]);
+  return params;
+}
 
-template <class Neuron, class Scalar>
-void forward(const NeuronArgs& a, const ForwardOut& out, int64_t begin, int64_t end, void* scratch) {
-  using Real = typename RealOf<Scalar>::type;
+// v_threshold, `count` - 1 parameters and alpha of each lane.
+template <class Real>
+SNN_ROW_FUNCTION void load_params(const NeuronArgs& a, int count, int64_t lane, int n, Rows<Real> rows) {
+  for (int k = 0; k <= count; ++k) {
+    const bool alpha = k == count;
+    if (!a.params || (alpha && !a.has_alpha)) {
+      fill(rows[k], Real(alpha ? a.surrogate_a : a.numbers[k]), n);
+      continue;
+    }
+    const Real* row = static_cast<const Real*>(a.params) + k * a.channels;
+    for (int i = 0; i < n; ++i) rows[k][i] = row[((lane + i) / a.inner) % a.channels];
+  }
+}
+
+template <class Neuron, class Real, bool kSmooth, bool kLanes>
+void forward_range(const NeuronArgs& a, const ForwardOut& out, int64_t begin, int64_t end, void* scratch) {
   const int64_t tile = forward_tile_lanes(sizeof(Real));
   Scratch<Real> memory{static_cast<Real*>(scratch), tile + int64_t(64 / sizeof(Real))};
-  const Rows<Real> state = memory.rows(Neuron::states), params = memory.rows(Neuron::params);
-  const auto surrogate = HostSurrogate<Real>::choose(Surrogates{}, a);
-  const Fire<Real> fire = make_fire<Real>(a);
-  const auto constants = load_constants<Neuron, Real>(a);
+  const Rows<Real> state = memory.rows(Neuron::states), spikes = memory.rows(Neuron::fires);
+  const auto params = make_params<Neuron, kLanes, Real>(a, memory.rows(Neuron::params + 2));
+  const auto law = make_law<Neuron, Real>(a);
   Real* buffers[5];
   for (Real*& row : buffers) row = memory.row();
-  const bool stream = worth_streaming<Scalar>(a);
-  ForwardRows<Scalar, Real> io{
-      {a.T, 0, 0, 0},
-      {static_cast<const Scalar*>(a.x_seq), a.x_stride, buffers[0]},
-      {static_cast<Scalar*>(out.spike_seq), a.N, stream, buffers[1], reinterpret_cast<Scalar*>(buffers[2])},
-      {static_cast<Real*>(out.v_seq), a.N, stream, buffers[3], buffers[4]}};
+  const auto elements = Elements<Real>::of(a.dtype), plain = Elements<Real>::plain();
+  const bool stream = worth_streaming<Real>(a);
+  ForwardTensors<Real> io{{a.T, 0, 0, 0},
+                          {a.x_seq, a.x_stride, elements, buffers[0]},
+                          {out.spike_seq, a.N, elements, stream, buffers[1], buffers[2]},
+                          {out.v_seq, a.N, plain, stream, buffers[3], buffers[4]}};
   for (int64_t lane = begin; lane < end; lane += tile) {
     const int n = int(minimum(tile, end - lane));
     io.lane = lane;
     io.n = n;
     io.ahead = int(minimum(tile, end - lane - n));
-    load_lanes<Neuron>(a, lane, n, state, params);
-    if (kHasSmooth<Real> && a.smooth) {
-      forward_tile<Neuron, kHasSmooth<Real>>(fire, surrogate, constants, params, io, state, a.T, n);
-    } else {
-      forward_tile<Neuron, false>(fire, surrogate, constants, params, io, state, a.T, n);
-    }
-    for (int k = 0; k < Neuron::states; ++k)
-      if (out.state_last) copy(state[k], static_cast<Real*>(out.state_last) + k * a.N + lane, n);
+    load_state(a, Neuron::states, lane, n, state);
+    if (kLanes) load_params(a, params.count, lane, n, params.rows);
+    forward_tile<kSmooth>(law, params, io, state, spikes, a.T, n);
+    store_state(out.state_last, a.N, Neuron::states, lane, n, state);
   }
   if (stream) stream_fence();
 }
 
-// Sums over time arrive per lane; with one channel they are summed over the lanes of the tile right here.
 template <class Neuron, class Real>
-void store_grad_params(const NeuronArgs& a, const BackwardIo& b, Rows<Real> grad_params, int64_t lane, int n,
-                       int64_t tile) {
+void forward(const NeuronArgs& a, const ForwardOut& out, int64_t begin, int64_t end, void* scratch) {
+  constexpr bool kSmooth = kHasSmooth<Real>;
+  if (kSmooth && a.smooth) return forward_range<Neuron, Real, kSmooth, true>(a, out, begin, end, scratch);
+  if (a.channels > 1) return forward_range<Neuron, Real, false, true>(a, out, begin, end, scratch);
+  forward_range<Neuron, Real, false, false>(a, out, begin, end, scratch);
+}
+
+// Sums over time arrive per lane; with one channel they are summed over the lanes of the tile right here.
+template <class Real>
+SNN_ROW_FUNCTION void store_grad_params(const NeuronArgs& a, const BackwardIo& b, Rows<Real> grad_params, int64_t rows, int64_t lane,
+                       int n, int64_t tile) {
   const int64_t tiles = (a.N + tile - 1) / tile;
-  for (int k = 0; k < Neuron::params; ++k) {
+  for (int64_t k = 0; k < rows; ++k) {
     if (a.channels > 1) {
       copy(grad_params[k], static_cast<Real*>(b.grad_params) + k * a.N + lane, n);
       continue;
@@ -201,64 +120,69 @@ void store_grad_params(const NeuronArgs& a, const BackwardIo& b, Rows<Real> grad
   }
 }
 
-template <class Neuron, class Scalar>
-void backward(const NeuronArgs& a, const BackwardIo& b, int64_t begin, int64_t end, void* scratch) {
-  using Real = typename RealOf<Scalar>::type;
+template <class Neuron, class Real, bool kSmooth, bool kLanes, bool kGradParams>
+void backward_range(const NeuronArgs& a, const BackwardIo& b, int64_t begin, int64_t end, void* scratch) {
   const int64_t tile = backward_tile_lanes(a.T, Neuron::states, sizeof(Real));
   Scratch<Real> memory{static_cast<Real*>(scratch), tile + int64_t(64 / sizeof(Real))};
-  constexpr int S = Neuron::states, P = Neuron::params;
+  constexpr int S = Neuron::states, F = Neuron::fires;
+  const int64_t param_rows = 1 + Neuron::params + a.has_alpha;
   BackwardRows<Real> rows{};
   rows.state = memory.rows(S);
   rows.running = memory.rows(S);
   rows.grad_state = memory.rows(S);
-  rows.sg = memory.row();
-  rows.spike = memory.row();
-  rows.spike_before = memory.row();
-  const Rows<Real> params = memory.rows(P), grad_params = memory.rows(P);
-  if (b.grad_params) rows.grad_params = grad_params;
+  rows.sg = memory.rows(F);
+  rows.spike = memory.rows(F);
+  rows.spike_before = memory.rows(F);
+  rows.grad_fire = memory.rows(F);
+  const auto params = make_params<Neuron, kLanes, Real>(a, memory.rows(Neuron::params + 2));
+  rows.grad_params = memory.rows(Neuron::params + 2);
+  rows.grad_alpha = a.has_alpha ? rows.grad_params[1 + Neuron::params] : nullptr;
   Real* buffers[5];
   for (Real*& row : buffers) row = memory.row();
   fill(buffers[4], Real(0), int(tile));
-  BackwardTensors<Scalar, Real> io{{a.T, 0, 0, 0},
-                                   {static_cast<const Scalar*>(a.x_seq), a.x_stride, buffers[0]},
-                                   {static_cast<const Scalar*>(b.grad_spike_seq), b.grad_spike_stride, buffers[1]},
-                                   {static_cast<const Real*>(b.grad_v_seq), a.N, nullptr},
-                                   {static_cast<Scalar*>(b.grad_x_seq), a.N, worth_streaming<Scalar>(a), buffers[2],
-                                    reinterpret_cast<Scalar*>(buffers[3])},
-                                   buffers[4]};
+  const auto elements = Elements<Real>::of(a.dtype), plain = Elements<Real>::plain();
+  BackwardTensors<Real> io{{a.T, 0, 0, 0},
+                           {a.x_seq, a.x_stride, elements, buffers[0]},
+                           {b.grad_spike_seq, b.grad_spike_stride, elements, buffers[1]},
+                           {b.grad_v_seq, a.N, plain, nullptr},
+                           {b.grad_x_seq, a.N, elements, worth_streaming<Real>(a), buffers[2], buffers[3]},
+                           buffers[4]};
   rows.kept = memory.rows(a.T * S);
 
-  const auto surrogate = HostSurrogate<Real>::choose(Surrogates{}, a);
-  const Fire<Real> fire = make_fire<Real>(a);
-  const auto constants = load_constants<Neuron, Real>(a);
+  const auto law = make_law<Neuron, Real>(a);
   for (int64_t lane = begin; lane < end; lane += tile) {
     const int n = int(minimum(tile, end - lane));
     io.lane = lane;
     io.n = n;
     io.ahead = int(minimum(tile, end - lane - n));
-    load_lanes<Neuron>(a, lane, n, rows.state, params);
+    load_state(a, S, lane, n, rows.state);
+    if (kLanes) load_params(a, params.count, lane, n, params.rows);
     for (int k = 0; k < S; ++k) {
       const Real* g = static_cast<const Real*>(b.grad_state_last);
       g ? copy(g + k * a.N + lane, rows.grad_state[k], n) : fill(rows.grad_state[k], Real(0), n);
     }
-    if (b.grad_params)
-      for (int k = 0; k < P; ++k) fill(grad_params[k], Real(0), n);
-    if (kHasSmooth<Real> && a.smooth) {
-      backward_tile<Neuron, kHasSmooth<Real>>(fire, surrogate, constants, params, io, rows, a.T, n);
-    } else {
-      backward_tile<Neuron, false>(fire, surrogate, constants, params, io, rows, a.T, n);
-    }
-    if (b.grad_state_init)
-      for (int k = 0; k < S; ++k) copy(rows.grad_state[k], static_cast<Real*>(b.grad_state_init) + k * a.N + lane, n);
-    if (b.grad_params) store_grad_params<Neuron>(a, b, grad_params, lane, n, tile);
+    for (int k = 0; kGradParams && k < Neuron::params + 2; ++k) fill(rows.grad_params[k], Real(0), n);
+    backward_tile<kSmooth, kGradParams>(law, params, io, rows, a.T, n);
+    store_state(b.grad_state_init, a.N, S, lane, n, rows.grad_state);
+    if (b.grad_params) store_grad_params(a, b, rows.grad_params, param_rows, lane, n, tile);
   }
   stream_fence();
 }
 
+// With a row of parameters per lane, or a row of alpha, gradients are taken whether wanted or not: one kernel fewer.
+template <class Neuron, class Real>
+void backward(const NeuronArgs& a, const BackwardIo& b, int64_t begin, int64_t end, void* scratch) {
+  constexpr bool kSmooth = kHasSmooth<Real>;
+  if (kSmooth && a.smooth) return backward_range<Neuron, Real, kSmooth, true, true>(a, b, begin, end, scratch);
+  if (a.channels > 1 || a.has_alpha)
+    return backward_range<Neuron, Real, false, true, true>(a, b, begin, end, scratch);
+  if (b.grad_params) return backward_range<Neuron, Real, false, false, true>(a, b, begin, end, scratch);
+  backward_range<Neuron, Real, false, false, false>(a, b, begin, end, scratch);
+}
+
 template <class... N>
 constexpr NeuronKernels make_kernels(NeuronList<N...>) {
-  return {{{forward<N, float>, forward<N, double>, forward<N, BFloat16>, forward<N, Half>}...},
-          {{backward<N, float>, backward<N, double>, backward<N, BFloat16>, backward<N, Half>}...}};
+  return {{{forward<N, float>, forward<N, double>}...}, {{backward<N, float>, backward<N, double>}...}};
 }
 
 constexpr NeuronKernels kKernels = make_kernels(Neurons{});

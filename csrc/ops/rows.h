@@ -1,13 +1,57 @@
 // Tensors as rows of lanes, for one copy of the CPU kernels: scratch rows, rows read, rows written.
 //
 // In an anonymous namespace: every instruction set compiles its own copy, and none may be shared (neuron_kernels.cpp).
+// Element types end here: a kernel sees rows of float or double, so that it is compiled for those two alone.
 #pragma once
 
 #include "core/codec.h"
 #include "core/time_loop.h"
+#include "ops/neuron_args.h"
+
+// Called once per strip: one copy costs nothing, and inlined into every kernel they were most of the code.
+#define SNN_ROW_FUNCTION static __attribute__((noinline))
 
 namespace snn {
 namespace {
+
+template <class Real>
+SNN_ROW_FUNCTION void fill(Real* row, Real value, int n) {
+  for (int i = 0; i < n; ++i) row[i] = value;
+}
+
+template <class Real>
+SNN_ROW_FUNCTION void copy(const Real* from, Real* to, int n) {
+  for (int i = 0; i < n; ++i) to[i] = from[i];
+}
+
+SNN_ROW_FUNCTION void stream_row(const void* from, void* to, int64_t bytes) { stream_bytes(from, to, bytes); }
+SNN_ROW_FUNCTION void prefetch_row(const void* from, int64_t bytes) { prefetch_bytes(from, bytes); }
+
+template <class Scalar>
+SNN_ROW_FUNCTION void decode_to(const void* from, float* to, int n) {
+  decode_row(static_cast<const Scalar*>(from), to, n);
+}
+template <class Scalar>
+SNN_ROW_FUNCTION void encode_to(const float* from, void* to, int n) {
+  encode_row(from, static_cast<Scalar*>(to), n);
+}
+
+// How elements become Real and back; no functions where they already are.
+template <class Real>
+struct Elements {
+  int64_t bytes;
+  void (*decode)(const void*, Real*, int);
+  void (*encode)(const Real*, void*, int);
+
+  static Elements plain() { return {sizeof(Real), nullptr, nullptr}; }
+  static Elements of(DType dtype) {
+    if constexpr (sizeof(Real) == 4) {
+      if (dtype == DType::kBFloat16) return {2, decode_to<BFloat16>, encode_to<BFloat16>};
+      if (dtype == DType::kHalf) return {2, decode_to<Half>, encode_to<Half>};
+    }
+    return plain();
+  }
+};
 
 // Hands out rows of scratch memory, 64 bytes further apart than their length so that rows do not share cache sets.
 template <class Real>
@@ -23,52 +67,97 @@ struct Scratch {
 };
 
 // A tensor [T, N] read row by row; the same memory where no conversion is needed.
-template <class Scalar, class Real>
+template <class Real>
 struct Reader {
-  const Scalar* base;
-  int64_t stride;
+  const void* base;
+  int64_t stride;  // elements between two steps
+  Elements<Real> elements;
   Real* buffer;
 
+  const char* at(int64_t t, int64_t lane) const {
+    return static_cast<const char*>(base) + (t * stride + lane) * elements.bytes;
+  }
   const Real* row(int64_t t, int64_t lane, int n) const {
-    const Scalar* at = base + t * stride + lane;
-    if constexpr (sizeof(Scalar) == sizeof(Real)) {
-      return at;
-    } else {
-      decode_row(at, buffer, n);
-      return buffer;
-    }
+    if (!elements.decode) return reinterpret_cast<const Real*>(at(t, lane));
+    elements.decode(at(t, lane), buffer, n);
+    return buffer;
   }
   // Asks for a row that is read next: rows of one tile lie far apart, where no hardware prefetcher looks.
-  void prefetch(int64_t t, int64_t lane, int n) const {
-    prefetch_bytes(base + t * stride + lane, n * int64_t(sizeof(Scalar)));
-  }
+  void prefetch(int64_t t, int64_t lane, int n) const { prefetch_row(at(t, lane), n * elements.bytes); }
 };
 
 // A tensor [T, N] written row by row, past the caches if `stream`.
-template <class Scalar, class Real>
+template <class Real>
 struct Writer {
-  Scalar* base;
+  void* base;
   int64_t stride;
+  Elements<Real> elements;
   bool stream;
   Real* buffer;
-  Scalar* encoded;  // where a half row waits to be streamed
+  void* encoded;  // where a half row waits to be streamed
 
+  char* at(int64_t t, int64_t lane) const { return static_cast<char*>(base) + (t * stride + lane) * elements.bytes; }
   Real* row(int64_t t, int64_t lane) const {
-    if constexpr (sizeof(Scalar) == sizeof(Real)) {
-      if (!stream) return base + t * stride + lane;
-    }
-    return buffer;
+    return elements.encode || stream ? buffer : reinterpret_cast<Real*>(at(t, lane));
   }
   void put(int64_t t, int64_t lane, int n) const {
-    Scalar* at = base + t * stride + lane;
-    const Scalar* row = encoded;
-    if constexpr (sizeof(Scalar) == sizeof(Real)) {
-      row = buffer;
-    } else {
-      encode_row(buffer, stream ? encoded : at, n);
-    }
-    if (stream) stream_bytes(row, at, n * int64_t(sizeof(Scalar)));
+    if (elements.encode) elements.encode(buffer, stream ? encoded : at(t, lane), n);
+    if (stream) stream_row(elements.encode ? encoded : buffer, at(t, lane), n * elements.bytes);
   }
+};
+
+// Which lanes the rows come from. `ahead` lanes follow in the next tile (0 at the end).
+struct Place {
+  int64_t T, lane;
+  int n, ahead;
+};
+
+template <class Real>
+struct ForwardTensors : Place {
+  static constexpr int strip = 128;
+  Reader<Real> x_seq;
+  Writer<Real> spike_seq, v_out;
+
+  const Real* x(int64_t t, int i, int m) const {
+    if (t + 1 < T) {
+      x_seq.prefetch(t + 1, lane + i, m);
+    } else {
+      x_seq.prefetch(0, lane + n + i, minimum(m, ahead - i));
+    }
+    return x_seq.row(t, lane + i, m);
+  }
+  Real* spike(int64_t t, int i) const { return spike_seq.row(t, lane + i); }
+  void put_spike(int64_t t, int i, int m) const { spike_seq.put(t, lane + i, m); }
+  Real* v_seq(int64_t t, int i) const { return v_out.base ? v_out.row(t, lane + i) : nullptr; }
+  void put_v_seq(int64_t t, int i, int m) const { v_out.put(t, lane + i, m); }
+};
+
+template <class Real>
+struct BackwardTensors : Place {
+  static constexpr int strip = 256;
+  Reader<Real> x_seq, grad_spike_seq, grad_v;
+  Writer<Real> grad_x_seq;
+  const Real* zeros;
+
+  // Time runs forward over x, then back over the gradients.
+  const Real* x(int64_t t, int i, int m) const {
+    if (t + 1 < T) {
+      x_seq.prefetch(t + 1, lane + i, m);
+    } else if (grad_spike_seq.base) {
+      grad_spike_seq.prefetch(t, lane + i, m);
+    }
+    return x_seq.row(t, lane + i, m);
+  }
+  const Real* x_again(int64_t t, int i, int m) const { return x_seq.row(t, lane + i, m); }
+  const Real* grad_spike(int64_t t, int i, int m) const {
+    if (t == 0) x_seq.prefetch(0, lane + n + i, minimum(m, ahead - i));
+    if (!grad_spike_seq.base) return zeros;
+    if (t > 0) grad_spike_seq.prefetch(t - 1, lane + i, m);
+    return grad_spike_seq.row(t, lane + i, m);
+  }
+  const Real* grad_v_seq(int64_t t, int i, int m) const { return grad_v.base ? grad_v.row(t, lane + i, m) : nullptr; }
+  Real* grad_x(int64_t t, int i) const { return grad_x_seq.row(t, lane + i); }
+  void put_grad_x(int64_t t, int i, int m) const { grad_x_seq.put(t, lane + i, m); }
 };
 
 }  // namespace

@@ -62,6 +62,8 @@ class Surrogate:
     def __post_init__(self) -> None:
         for f in fields(self):
             value = getattr(self, f.name)
+            if f.name == "alpha" and isinstance(value, Tensor):  # a neuron takes it over (BaseNode.surrogate_alpha)
+                continue
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             self._require(f.name, number and math.isfinite(value), "a finite number")
 
@@ -80,15 +82,15 @@ class Surrogate:
         first, second, *_ = [*values, 0.0, 0.0]
         return first, second
 
-    def _require(self, name: str, ok: bool, what: str) -> None:
-        if not ok:
+    def _require(self, name: str, ok: bool | Tensor, what: str) -> None:
+        if not (ok if isinstance(ok, bool) or torch.compiler.is_compiling() else bool(torch.as_tensor(ok).all())):
             who = f"{type(self).__name__}.{name}"
             raise ArgumentError(f"{who}: must be {what}, got {getattr(self, name)!r}; choose another value")
 
 
 @dataclass(frozen=True)
 class _WithAlpha(Surrogate):
-    alpha: float = 1.0
+    alpha: float | Tensor = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,8 +10,9 @@ from .integrate_fire import IFNode
 from .leaky import Leaky
 from .lif import LIFNode
 from .plif import ParametricLIFNode
+from .stages import Stages
 
-__all__ = ["NEURONS", "BaseNode", "IFNode", "LIFNode", "Leaky", "ParametricLIFNode"]
+__all__ = ["NEURONS", "BaseNode", "IFNode", "LIFNode", "Leaky", "ParametricLIFNode", "Stages"]
 
 # the names of `snncore-train --neuron`
 NEURONS: dict[str, type[BaseNode]] = {

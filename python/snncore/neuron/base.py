@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 from .. import ops
 from ..errors import ArgumentError, EngineError, StateError
 from ..ops import reference
-from ..ops.neuron import state_dtype
+from ..ops.neuron import LEARNABLE_SURROGATES, state_dtype
 from ..surrogate import Sigmoid, Surrogate, native_name
+from .coefficients import as_rows, channels_of, lanes_per_channel, to_step
+from .stages import STAGES, Coefficient, Stages
 
 __all__ = ["BaseNode", "State"]
 
@@ -26,17 +29,19 @@ _FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 _SIGMOID = Sigmoid()  # frozen, so one instance may serve every neuron
 
 
-class BaseNode(nn.Module):
+class BaseNode(Stages, nn.Module):
     """Base of the neurons.
 
-    A subclass gives ``charge`` in plain torch (the definition, the torch engine and the graph that export traces) and,
-    if the compiled core has the same equation, ``native`` (its name there), ``constants`` and ``parameter_rows``.
-    Every step charges, fires where ``h >= v_threshold`` and resets.
+    A subclass gives ``charge`` in plain torch (the definition, the torch engine and the graph that export traces), any
+    other of the ``Stages`` it does differently, and, if the compiled core has the same equations, ``native`` (its name
+    there), ``coefficients`` and ``constants``. Every step charges, fires where ``h >= v_threshold`` and resets.
 
     Args:
-        v_threshold: potential at which the neuron fires, > -inf; equality fires.
+        v_threshold: potential at which the neuron fires; equality fires. A number, or a tensor [] or [C] (one per
+            element of dimension 1 of a step [B, C, *]): a ``nn.Parameter`` is learned, another tensor is a buffer.
         v_reset: a number: hard reset to it; None: soft reset, subtract ``v_threshold``; ``"none"``: no reset.
-        surrogate_function: stands in for the derivative of the spike (``snncore.surrogate``).
+        surrogate_function: stands in for the derivative of the spike (``snncore.surrogate``). Its ``alpha`` may be a
+            tensor like ``v_threshold``; it becomes the node's ``surrogate_alpha``.
         detach_reset: True to keep the reset out of the gradient.
         step_mode: ``"m"``: forward takes x_seq [T, B, *] and starts from rest at every call, leaving nothing behind;
             ``"s"``: forward takes x [B, *] of one step and keeps its state until ``functional.reset_net``.
@@ -49,23 +54,25 @@ class BaseNode(nn.Module):
         ArgumentError: an argument cannot be used.
     """
 
-    native: ClassVar[str | None] = None
     _no_kernel: ClassVar[str | None] = "BaseNode has no equation"  # why this class has no native kernel, or None
+    detach_state: ClassVar[bool] = False  # True: no gradient goes from one step to the step before
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        named, charged = (next(c for c in cls.__mro__ if name in vars(c)) for name in ("native", "charge"))
+        named = next(c for c in cls.__mro__ if "native" in vars(c))
+        below = cls.__mro__[: cls.__mro__.index(named)]
+        changed = [name for name in STAGES if any(name in vars(c) for c in below)]
         if cls.native is None:
             cls._no_kernel = f"{cls.__name__} has no native kernel"
-        elif charged is not named:
-            cls._no_kernel = f"{cls.__name__} overrides the charge of {named.__name__}"
+        elif changed:
+            cls._no_kernel = f"{cls.__name__} overrides the {changed[0]} of {named.__name__}"
         else:
             cls._no_kernel = None
 
     def __init__(
         self,
         *,
-        v_threshold: float = 1.0,
+        v_threshold: Coefficient = 1.0,
         v_reset: Reset = 0.0,
         surrogate_function: Surrogate = _SIGMOID,
         detach_reset: bool = False,
@@ -74,13 +81,17 @@ class BaseNode(nn.Module):
         engine: str = "auto",
     ) -> None:
         super().__init__()
-        self.v_threshold = self._number("v_threshold", v_threshold)
+        self._coefficient("v_threshold", v_threshold)
         self.v_reset = v_reset
         if isinstance(surrogate_function, type) or not callable(getattr(surrogate_function, "step", None)):
             raise self._bad(
                 "surrogate_function", "be an instance with a step(u) method", surrogate_function,
                 "pass one of snncore.surrogate, e.g. ATan()",
             )  # fmt: skip
+        alpha = getattr(surrogate_function, "alpha", None)
+        if isinstance(alpha, Tensor):
+            surrogate_function = replace(surrogate_function, alpha=float(alpha.detach().mean()))  # type: ignore[call-arg]
+        self._coefficient("surrogate_alpha", alpha if isinstance(alpha, Tensor) else None)
         self.surrogate_function = surrogate_function
         self.detach_reset = bool(detach_reset)
         self.store_v_seq = bool(store_v_seq)
@@ -91,24 +102,6 @@ class BaseNode(nn.Module):
         self.v_seq: Tensor | None = None
         self._said: set[str] = set()
 
-    # ---- what a subclass gives ---------------------------------------------------------------------------------
-
-    def charge(self, x: Tensor, *state: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Return the state after charge, h first, for input ``x`` and the state before; all of x's shape."""
-        raise NotImplementedError
-
-    def constants(self) -> tuple[float, ...]:
-        """Return the native kernel's parameters (where they are plain numbers) followed by its constants."""
-        return ()
-
-    def parameter_rows(self, x_seq: Tensor) -> tuple[Tensor | None, int]:
-        """Return the native kernel's parameters as ([parameters, channels], lanes per channel), or (None, 1)."""
-        return None, 1
-
-    def rest(self) -> tuple[float, ...]:
-        """Return what each state starts from."""
-        return (float(self.v_reset) if isinstance(self.v_reset, float) else 0.0,)
-
     # ---- arguments ---------------------------------------------------------------------------------------------
 
     def _bad(self, name: str, must: str, got: object, do: str) -> ArgumentError:
@@ -118,6 +111,23 @@ class BaseNode(nn.Module):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise self._bad(name, "be a finite number", value, "pass a number")
         return float(value)
+
+    def _coefficient(self, name: str, value: Coefficient | None) -> None:
+        """Make ``value`` the attribute ``name``: a number as it is, a ``nn.Parameter`` learned, a tensor a buffer."""
+        if value is None:
+            setattr(self, name, None)
+            return
+        if not isinstance(value, Tensor):
+            setattr(self, name, self._number(name, value))
+            return
+        if value.dim() > 1 or not value.is_floating_point() or value.numel() == 0:
+            raise self._bad(name, "be a number or a floating tensor [] or [C]", list(value.shape), "flatten it")
+        if not value.isfinite().all():
+            raise self._bad(name, "be finite", value.tolist(), "pass finite values")
+        if isinstance(value, nn.Parameter):
+            self.register_parameter(name, value)
+        else:
+            self.register_buffer(name, value.detach().clone())
 
     @property
     def step_mode(self) -> str:
@@ -156,6 +166,11 @@ class BaseNode(nn.Module):
     def reset_kind(self) -> str:
         """``"hard"``, ``"soft"`` or ``"none"``."""
         return "none" if self.v_reset == "none" else "soft" if self.v_reset is None else "hard"
+
+    @property
+    def reset_target(self) -> float:
+        """Where a hard reset goes; 0 where there is none."""
+        return float(self.v_reset) if isinstance(self.v_reset, float) else 0.0
 
     # ---- state -------------------------------------------------------------------------------------------------
 
@@ -248,8 +263,11 @@ class BaseNode(nn.Module):
         """Return None if the fused kernel can run for ``x``, else the reason why not."""
         if self._no_kernel is not None:
             return self._no_kernel
-        if native_name(self.surrogate_function) is None:
+        name = native_name(self.surrogate_function)
+        if name is None:
             return f"the surrogate {type(self.surrogate_function).__name__} is not in snncore.surrogate"
+        if self.surrogate_alpha is not None and name not in LEARNABLE_SURROGATES:
+            return f"the surrogate {type(self.surrogate_function).__name__} has no slope alpha to be given as a tensor"
         if x.device.type == "cpu":
             return None
         if x.device.type == "cuda":
@@ -272,39 +290,84 @@ class BaseNode(nn.Module):
     def _run(
         self, x_seq: Tensor, state: State | None, keep_state: bool = True
     ) -> tuple[Tensor, State | None, Tensor | None]:
-        if self._use_native(x_seq):
-            start = None if state is None else state[0].unsqueeze(0) if len(state) == 1 else torch.stack(state)
-            params, inner = self.parameter_rows(x_seq)
-            spike_seq, last, v_seq = ops.multi_step(
-                self.dynamics(), x_seq, start, params, inner, keep_state, self.store_v_seq
-            )
-            return spike_seq, None if last is None else last.unbind(0), v_seq
-        if state is None:
-            dtype = state_dtype(x_seq.dtype)
-            state = tuple(x_seq.new_full(x_seq.shape[1:], value, dtype=dtype) for value in self.rest())
-        spike_seq, kept, v_seq = reference.multi_step(
-            self.charge, self.surrogate_function.step, x_seq, state,
-            v_threshold=self.v_threshold, reset_kind=self.reset_kind, v_reset=self.rest()[0],
-            detach_reset=self.detach_reset, smooth=self.smooth,
+        own = self.coefficients()
+        given: list[Coefficient] = [self.v_threshold, *own.values()]
+        channels = channels_of([*given, self.surrogate_alpha])
+        if channels is not None:
+            self._check_channels(channels, [*zip(("v_threshold", *own), given, strict=True)], x_seq.shape[1:])
+        if not self._use_native(x_seq):
+            return self._run_torch(x_seq, state, self.v_threshold, own, self.surrogate_alpha)
+        start = None if state is None else state[0].unsqueeze(0) if len(state) == 1 else torch.stack(state)
+        params = None
+        if channels is not None:
+            rows = given if self.surrogate_alpha is None else [*given, self.surrogate_alpha]
+            params = as_rows(rows, channels, x_seq, state_dtype(x_seq.dtype))
+        numbers = tuple(0.0 if isinstance(c, Tensor) else c for c in given)
+        spike_seq, last, v_seq = ops.multi_step(
+            self._dynamics(numbers), x_seq, start, params, lanes_per_channel(x_seq.shape[1:], channels or 1),
+            keep_state, self.store_v_seq, self._definition,
         )  # fmt: skip
-        return spike_seq, kept, v_seq
+        return spike_seq, None if last is None else last.unbind(0), v_seq
 
-    def dynamics(self) -> ops.Dynamics:
+    def _check_channels(self, channels: int, given: list[tuple[str, Any]], step: torch.Size) -> None:
+        for name, c in [*given, ("surrogate_alpha", self.surrogate_alpha)]:
+            if isinstance(c, Tensor) and c.numel() > 1 and (len(step) < 2 or step[1] != c.numel()):
+                raise self._bad(
+                    name, f"have as many elements as dimension 1 of a step, here of shape {list(step)}",
+                    [c.numel()], "pass one per channel of this layer's input",
+                )  # fmt: skip
+
+    def _run_torch(
+        self,
+        x_seq: Tensor,
+        state: State | None,
+        v_threshold: Coefficient,
+        own: dict[str, Coefficient],
+        alpha: Tensor | None,
+    ) -> tuple[Tensor, State, Tensor]:
+        dtype, dim = state_dtype(x_seq.dtype), x_seq.dim() - 1
+        if state is None:
+            state = tuple(x_seq.new_full(x_seq.shape[1:], value, dtype=dtype) for value in self.rest())
+        surrogate = self.surrogate_function
+        if alpha is not None:
+            surrogate = replace(surrogate, alpha=to_step(alpha, dtype, dim))  # type: ignore[call-arg]
+        return reference.multi_step(
+            self, surrogate.step, x_seq, state, v_threshold=to_step(v_threshold, dtype, dim),
+            own={name: to_step(c, dtype, dim) for name, c in own.items()},
+            detach_reset=self.detach_reset, detach_state=self.detach_state, smooth=self.smooth,
+        )  # fmt: skip
+
+    def _definition(
+        self, x_seq: Tensor, state_init: Tensor | None, params: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The native call in differentiable torch: coefficients come as the rows it was given."""
+        own, v_threshold, alpha = self.coefficients(), self.v_threshold, None
+        if params is not None:
+            v_threshold, *rows = params.unbind(0)
+            alpha = rows.pop() if len(rows) > len(own) else None
+            own = dict(zip(own, rows, strict=True))
+        state = None if state_init is None else state_init.unbind(0)
+        spike_seq, last, v_seq = self._run_torch(x_seq, state, v_threshold, own, alpha)
+        return spike_seq, torch.stack(last), v_seq
+
+    def _dynamics(self, params: tuple[float, ...]) -> ops.Dynamics:
         """Return the numbers and names the native kernel runs with."""
         key = (
-            self.v_threshold, self.v_reset, self.detach_reset, self.surrogate_function, self.smooth, self.constants()
+            params, self.constants(), self.v_reset, self.detach_reset, self.detach_state, self.surrogate_function,
+            self.smooth,
         )  # fmt: skip
-        cached: tuple[object, ops.Dynamics] | None = self.__dict__.get("_dynamics")
+        cached: tuple[object, ops.Dynamics] | None = self.__dict__.get("_cached_dynamics")
         if cached is None or cached[0] != key:
             name = native_name(self.surrogate_function)
             assert self.native is not None and name is not None
             made = ops.Dynamics(
-                neuron=self.native, numbers=self.constants(), state_rest=self.rest(), v_threshold=self.v_threshold,
-                reset=self.reset_kind, v_reset=self.rest()[0], detach_reset=self.detach_reset,
-                surrogate=name, surrogate_args=self.surrogate_function.numbers, smooth=self.smooth,
+                neuron=self.native, params=params, constants=self.constants(), state_rest=self.rest(),
+                reset=self.reset_kind, v_reset=self.reset_target, detach_reset=self.detach_reset,
+                surrogate=name, surrogate_args=self.surrogate_function.numbers,
+                detach_state=self.detach_state, smooth=self.smooth,
             )  # fmt: skip
             cached = (key, made)
-            self.__dict__["_dynamics"] = cached
+            self.__dict__["_cached_dynamics"] = cached
         return cached[1]
 
     def extra_repr(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from .base import BaseNode
@@ -17,7 +19,6 @@ class IFNode(BaseNode):
 
     native = "if"
 
-    def charge(self, x: Tensor, *state: Tensor) -> Tensor:
+    def charge(self, x: Tensor, *state: Tensor, **own: Any) -> Tensor:
         """Return v + x."""
-        (v,) = state
-        return v + x
+        return state[0] + x

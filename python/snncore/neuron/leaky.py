@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..ops.neuron import state_dtype
 from ..surrogate import ATan, Surrogate
 from .base import BaseNode, Reset
+from .stages import Coefficient
 
 __all__ = ["Leaky"]
 
@@ -44,9 +43,9 @@ class Leaky(BaseNode):
 
     def __init__(
         self,
-        beta: float | Tensor = 0.9,
+        beta: Coefficient = 0.9,
         *,
-        v_threshold: float = 1.0,
+        v_threshold: Coefficient = 1.0,
         spike_grad: Surrogate | None = None,
         reset_mechanism: str = "subtract",
         reset_delay: bool = True,
@@ -65,60 +64,28 @@ class Leaky(BaseNode):
         super().__init__(v_threshold=v_threshold, v_reset=v_reset, surrogate_function=surrogate, **common)
         self.reset_mechanism = reset_mechanism
         self.reset_delay = bool(reset_delay)
-        # One fixed number is a plain attribute, like LIFNode.tau; a tensor is a buffer or a parameter.
-        self.beta: float | Tensor
-        if learn_beta:
-            self.beta = nn.Parameter(self._beta_tensor(beta))
-        elif isinstance(beta, Tensor):
-            self.register_buffer("beta", self._beta_tensor(beta))
-        else:
-            self.beta = self._number("beta", beta)
+        if learn_beta and not isinstance(beta, nn.Parameter):
+            beta = nn.Parameter(beta.detach().clone() if isinstance(beta, Tensor) else torch.tensor(float(beta)))
+        self._coefficient("beta", beta)
 
-    def _beta_tensor(self, beta: float | Tensor) -> Tensor:
-        given = beta.detach().clone() if isinstance(beta, Tensor) else torch.tensor(self._number("beta", beta))
-        if given.dim() > 1 or not given.is_floating_point():
-            raise self._bad("beta", "be a number or a floating tensor [] or [C]", list(given.shape), "flatten it")
-        if not given.isfinite().all():
-            raise self._bad("beta", "be finite", given, "pass decays in [0, 1]")
-        return given
-
-    def _beta(self, step_shape: torch.Size, dtype: torch.dtype) -> float | Tensor:
-        """beta in [0, 1]: a number, [] or [C], checked against the shape of a step."""
-        if not isinstance(self.beta, Tensor):
-            return min(max(self.beta, 0.0), 1.0)
-        if self.beta.dim() and (len(step_shape) < 2 or step_shape[1] != self.beta.shape[0]):
-            raise self._bad(
-                "beta", f"have as many elements as dimension 1 of a step, here of shape {list(step_shape)}",
-                list(self.beta.shape), "pass beta for this layer's features",
-            )  # fmt: skip
-        return self.beta.to(dtype).clamp(0.0, 1.0)
-
-    def charge(self, x: Tensor, *state: Tensor) -> Tensor:
+    def charge(self, x: Tensor, *state: Tensor, **own: Any) -> Tensor:
         """Return beta * v + x with the delayed reset folded in."""
-        (v,) = state
-        beta = self._beta(x.shape, v.dtype)
-        if isinstance(beta, Tensor) and beta.dim():
-            beta = beta.view(-1, *(1,) * (v.dim() - 2))
-        fired = (v >= self.v_threshold).to(v.dtype)
+        v, beta, threshold = state[0], own["beta"], own["delayed_threshold"]
+        fired = (v >= threshold).to(v.dtype)
         if self.reset_delay and self.reset_mechanism == "zero":
             return beta * ((1.0 - fired) * v) + x
         if self.reset_delay and self.reset_mechanism == "subtract":
-            return beta * v + x - fired * self.v_threshold
+            return beta * v + x - fired * threshold
         return beta * v + x
 
-    def constants(self) -> tuple[float, ...]:
-        """beta, then v_threshold and the switches of the delayed reset."""
-        zero = self.reset_delay and self.reset_mechanism == "zero"
-        subtract = self.reset_delay and self.reset_mechanism == "subtract"
-        beta = 0.0 if isinstance(self.beta, Tensor) else min(max(self.beta, 0.0), 1.0)
-        return (beta, self.v_threshold, float(zero), self.v_threshold if subtract else 0.0)
+    def coefficients(self) -> dict[str, Coefficient]:
+        """beta in [0, 1], and the threshold that a delayed reset looks at."""
+        beta = self.beta.clamp(0.0, 1.0) if isinstance(self.beta, Tensor) else min(max(self.beta, 0.0), 1.0)
+        return {"beta": beta, "delayed_threshold": self.v_threshold}
 
-    def parameter_rows(self, x_seq: Tensor) -> tuple[Tensor | None, int]:
-        """beta as [1, channels] and the lanes per channel, unless it is one fixed number."""
-        beta = self._beta(x_seq.shape[1:], state_dtype(x_seq.dtype))
-        if not isinstance(beta, Tensor):
-            return None, 1
-        return beta.view(1, -1), math.prod(x_seq.shape[3:]) if beta.dim() else 1
+    def constants(self) -> tuple[float, ...]:
+        """The switches of the delayed reset: zero, subtract."""
+        return tuple(float(self.reset_delay and self.reset_mechanism == m) for m in ("zero", "subtract"))
 
     def extra_repr(self) -> str:
         """Return the arguments that matter."""

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..ops.neuron import state_dtype
 from .base import BaseNode
 from .lif import lif_charge
+from .stages import Coefficient
 
 __all__ = ["ParametricLIFNode"]
 
@@ -46,7 +46,7 @@ class ParametricLIFNode(BaseNode):
         if channels is not None and (type(channels) is not int or channels < 1):
             raise self._bad("channels", "be None or a positive integer", channels, "pass the channels of the input")
         self.decay_input = bool(decay_input)
-        self.v_rest = self.rest()[0] if v_rest is None else self._number("v_rest", v_rest)
+        self.v_rest = self.reset_target if v_rest is None else self._number("v_rest", v_rest)
         start = -math.log(self.init_tau - 1.0)
         self.w = nn.Parameter(torch.tensor(start) if channels is None else torch.full((channels,), start))
 
@@ -55,30 +55,17 @@ class ParametricLIFNode(BaseNode):
         """The time constants, [] or [channels], in time steps."""
         return 1.0 + torch.exp(-self.w)
 
-    def _check_channels(self, shape: torch.Size) -> None:
-        if self.w.dim() and (len(shape) < 2 or shape[1] != self.w.shape[0]):
-            raise self._bad(
-                "channels", f"equal dimension 1 of a step, here of shape {list(shape)}", self.w.shape[0],
-                "pass channels=... of this layer's input",
-            )  # fmt: skip
-
-    def charge(self, x: Tensor, *state: Tensor) -> Tensor:
+    def charge(self, x: Tensor, *state: Tensor, **own: Any) -> Tensor:
         """Return h of the leaky integrator."""
-        (v,) = state
-        self._check_channels(x.shape)
-        tau = self.tau.to(v.dtype)
-        tau = tau.view(-1, *(1,) * (v.dim() - 2)) if tau.dim() else tau
-        return lif_charge(x, v, tau, self.v_rest, self.decay_input)
+        return lif_charge(x, state[0], own["rate"], self.v_rest, self.decay_input)
+
+    def coefficients(self) -> dict[str, Coefficient]:
+        """The leak per step, 1/tau = sigmoid(w)."""
+        return {"rate": torch.sigmoid(self.w)}
 
     def constants(self) -> tuple[float, ...]:
-        """A place for tau (taken from ``parameter_rows``), then v_rest and decay_input."""
-        return (self.init_tau, self.v_rest, float(self.decay_input))
-
-    def parameter_rows(self, x_seq: Tensor) -> tuple[Tensor, int]:
-        """tau as [1, channels] and the lanes per channel."""
-        self._check_channels(x_seq.shape[1:])
-        tau = self.tau.to(state_dtype(x_seq.dtype)).view(1, -1)
-        return tau, math.prod(x_seq.shape[3:]) if self.w.dim() else 1
+        """v_rest and decay_input."""
+        return (self.v_rest, float(self.decay_input))
 
     def extra_repr(self) -> str:
         """Return the arguments that matter."""

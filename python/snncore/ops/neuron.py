@@ -8,6 +8,7 @@ widens its traffic.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,13 +18,14 @@ from torch import Tensor
 from ..errors import StateError
 from .library import core
 
-__all__ = ["NEURON_TABLE", "SURROGATE_NAMES", "Dynamics", "multi_step", "state_dtype"]
+__all__ = ["LEARNABLE_SURROGATES", "NEURON_TABLE", "SURROGATE_NAMES", "Dynamics", "multi_step", "state_dtype"]
 
 # name -> (states, parameters, constants); a surrogate's number is its place in the list
 NEURON_TABLE: dict[str, tuple[int, int, int]] = core.neuron_table()
 SURROGATE_NAMES: list[str] = core.surrogate_names()
+LEARNABLE_SURROGATES: frozenset[str] = frozenset(core.learnable_surrogates())  # those whose alpha has a gradient
 
-_TWICE = "the native engine gives first derivatives only; set engine='torch' on the neurons to differentiate twice"
+_TWICE = "the op alone gives first derivatives; a neuron of snncore.neuron differentiates twice"
 _RESET_CODE = {"hard": 0, "soft": 1, "none": 2}
 _NAMESPACE = torch.ops.snncore
 
@@ -39,40 +41,41 @@ class Dynamics:
 
     Attributes:
         neuron: a row of ``NEURON_TABLE``.
-        numbers: the parameters (ignored where a tensor of parameters is given) followed by the constants.
+        params: v_threshold, then the neuron's parameters (ignored where a tensor of them is given).
+        constants: the neuron's constants.
         state_rest: what each state starts from when no initial state is given.
-        v_threshold: potential at which the neuron fires (``h >= v_threshold``).
         reset: ``"hard"`` (to ``v_reset``), ``"soft"`` (subtract ``v_threshold``) or ``"none"``.
         v_reset: used by the hard reset.
-        detach_reset: True to keep the reset out of the gradient.
+        detach_reset: True to keep what follows a spike inside the neuron out of the gradient.
         surrogate: one of ``SURROGATE_NAMES``; surrogate_args: its two numbers.
+        detach_state: True: no gradient goes from one step to the step before.
         smooth: fire with the surrogate's smooth step instead of the Heaviside step; for gradient checks only.
     """
 
     neuron: str
-    numbers: tuple[float, ...]
+    params: tuple[float, ...]
+    constants: tuple[float, ...]
     state_rest: tuple[float, ...]
-    v_threshold: float
     reset: str
     v_reset: float
     detach_reset: bool
     surrogate: str
     surrogate_args: tuple[float, float]
+    detach_state: bool = False
     smooth: bool = False
     arguments: tuple[Any, ...] = field(init=False, repr=False, compare=False)  # in the order of the op's schema
 
     def __post_init__(self) -> None:
-        numbers = [*self.state_rest, *self.numbers, self.v_threshold, self.v_reset, *self.surrogate_args]
-        surrogate = SURROGATE_NAMES.index(self.surrogate)
-        arguments = (numbers, _RESET_CODE[self.reset], self.detach_reset, surrogate, self.smooth)
+        numbers = [*self.state_rest, *self.params, *self.constants, self.v_reset, *self.surrogate_args]
+        reset, surrogate = _RESET_CODE[self.reset], SURROGATE_NAMES.index(self.surrogate)
+        arguments = (numbers, reset, self.detach_reset, self.detach_state, surrogate, self.smooth)
         object.__setattr__(self, "arguments", arguments)
 
 
-def _backward(
-    neuron: str, ctx: Any, grads: tuple[Any, Any, Any], want_state: bool, want_params: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+def _saved(ctx: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
     try:
         x_seq, state_init, params = ctx.saved_tensors
+        return x_seq, state_init, params
     except RuntimeError as error:
         if "second time" not in str(error):
             raise
@@ -81,6 +84,12 @@ def _backward(
             "neuron in step_mode='s' still holds its state; call functional.reset_net(net) after each sample, or "
             "functional.detach_net(net) to keep the state but cut the graph"
         ) from error
+
+
+def _backward(
+    neuron: str, ctx: Any, grads: tuple[Any, Any, Any], want_state: bool, want_params: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    x_seq, state_init, params = _saved(ctx)
     g_spike, g_state, g_v_seq = grads
     # An output that was not kept has no elements; its gradient says nothing.
     g_state = None if g_state is None or g_state.numel() == 0 else g_state
@@ -100,8 +109,37 @@ def _forward_below_autograd(dynamics: Dynamics, *arguments: Any) -> Any:
         return op(x_seq, state_init, params, inner, *dynamics.arguments, *keep)
 
 
+# (x_seq, state_init, params) -> spike_seq, state_last [states, *], v_seq: the same in differentiable torch
+Definition = Callable[[Tensor, "Tensor | None", "Tensor | None"], tuple[Tensor, Tensor, Tensor]]
+
+
 def _forward_ad_is_active() -> bool:
     return torch.autograd.forward_ad._current_level >= 0
+
+
+def _transformed() -> bool:
+    """True under torch.func (vmap, grad, ...), whose rules belong to the registered op."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def _differentiable_backward(definition: Definition, ctx: Any, grads: tuple[Any, ...]) -> list[Tensor | None]:
+    """First derivatives with a graph of their own (create_graph=True): those of the definition."""
+    inputs = _saved(ctx)
+    wanted = [i for i, want in enumerate(ctx.needs_input_grad[1:4]) if want]
+    with torch.enable_grad():
+        outputs = definition(*inputs)
+    pairs = [
+        (o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and g.numel() and o.requires_grad
+    ]
+    results: list[Tensor | None] = [None, None, None]
+    if pairs and wanted:
+        found = torch.autograd.grad(
+            [o for o, _ in pairs], [inputs[i] for i in wanted], [g for _, g in pairs],
+            create_graph=True, allow_unused=True,
+        )  # fmt: skip
+        for i, g in zip(wanted, found, strict=True):
+            results[i] = g
+    return results
 
 
 class _MultiStep(torch.autograd.Function):
@@ -109,28 +147,33 @@ class _MultiStep(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, dynamics: Dynamics, x_seq: Tensor, state_init: Any, params: Any, inner: int, keep: tuple[bool, bool]
+        ctx: Any,
+        dynamics: Dynamics,
+        x_seq: Tensor,
+        state_init: Any,
+        params: Any,
+        inner: int,
+        keep: tuple[bool, bool],
+        definition: Definition | None,
     ) -> Any:
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x_seq, state_init, params)
-        ctx.neuron, ctx.arguments, ctx.inner = dynamics.neuron, dynamics.arguments, inner
+        ctx.neuron, ctx.arguments, ctx.inner, ctx.definition = dynamics.neuron, dynamics.arguments, inner, definition
         return _forward_below_autograd(dynamics, x_seq, state_init, params, inner, *keep)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         wanted = ctx.needs_input_grad[1:4]
+        if torch.is_grad_enabled() and ctx.definition is not None:
+            return None, *_differentiable_backward(ctx.definition, ctx, grads), None, None, None
         with torch.no_grad():
             found = _backward(ctx.neuron, ctx, grads, wanted[1], wanted[2])
         results = [g if want else None for g, want in zip(found, wanted, strict=True)]
-        if (
-            torch.is_grad_enabled()
-        ):  # create_graph=True: the gradients look differentiable, and raise when someone tries
-            inputs = [
-                t for t in ctx.saved_tensors if t is not None and t.requires_grad
-            ]  # so every way to them is guarded
+        if torch.is_grad_enabled():  # the gradients look differentiable, and raise when someone tries
+            inputs = [t for t in ctx.saved_tensors if t is not None and t.requires_grad]  # every way is guarded
             guard = torch._C._functions.DelayedError(_TWICE, 1 + len(inputs))
             results = [None if g is None else guard(g, *inputs)[0] for g in results]
-        return None, *results, None, None
+        return None, *results, None, None, None
 
 
 def multi_step(
@@ -141,6 +184,7 @@ def multi_step(
     inner: int = 1,
     keep_state: bool = True,
     keep_v_seq: bool = False,
+    definition: Definition | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Run a native neuron over all steps of ``x_seq``.
 
@@ -148,23 +192,27 @@ def multi_step(
         dynamics: the neuron and its numbers.
         x_seq: [T, *] input current; float64, float32, bfloat16 or float16. Lanes are the elements of one step.
         state_init: [states, *] in ``state_dtype(x_seq.dtype)``; None: ``dynamics.state_rest`` everywhere.
-        params: [parameters, channels] in the same dtype; None: the first of ``dynamics.numbers`` everywhere.
+        params: v_threshold and parameters [1 + parameters, channels] in the same dtype, with one more row the
+            surrogate's alpha too; None: ``dynamics.params`` everywhere.
         inner: lanes that share one channel before the next begins: lane -> channel is (lane // inner) % channels.
         keep_state: also return the state after the last step.
         keep_v_seq: also return the potential after reset of every step.
+        definition: the same in differentiable torch, (x_seq, state_init, params) -> the three results; used when
+            the gradients themselves are to be differentiated (``create_graph=True``).
 
     Returns:
         spike_seq [T, *] in x's dtype; state_last [states, *] and v_seq [T, *] in the state's dtype, None if not kept.
-        All contiguous. Differentiable once with respect to x_seq, state_init and params.
+        All contiguous. Differentiable with respect to x_seq, state_init and params: once, and through ``definition``
+        as often as wanted.
 
     Raises:
         RuntimeError: a shape, dtype or device does not fit; the message names op and argument.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or _transformed():
         op = getattr(_NAMESPACE, dynamics.neuron + "_forward").default
         outputs = op(x_seq, state_init, params, inner, *dynamics.arguments, keep_state, keep_v_seq)
     elif torch.is_grad_enabled() or _forward_ad_is_active():  # the Function refuses forward-mode AD, as it must
-        outputs = _MultiStep.apply(dynamics, x_seq, state_init, params, inner, (keep_state, keep_v_seq))  # type: ignore[no-untyped-call]
+        outputs = _MultiStep.apply(dynamics, x_seq, state_init, params, inner, (keep_state, keep_v_seq), definition)  # type: ignore[no-untyped-call]
     else:
         outputs = _forward_below_autograd(dynamics, x_seq, state_init, params, inner, keep_state, keep_v_seq)
     spike_seq, state_last, v_seq = outputs
@@ -178,7 +226,7 @@ def _same_device(op: str, x_seq: Tensor, **others: Tensor | None) -> None:
             raise RuntimeError(f"{op}.{argument}: must be on the device of x_seq ({x_seq.device}), got {tensor.device}")
 
 
-def _register(neuron: str, states: int, parameters: int) -> None:
+def _register(neuron: str, states: int) -> None:
     """Give one neuron's ops their shape-only kernels and their autograd formula."""
     name = f"snncore::{neuron}"
 
@@ -199,9 +247,8 @@ def _register(neuron: str, states: int, parameters: int) -> None:
         )  # fmt: skip
         want_state, want_params = rest[-2:]
         dtype = state_dtype(x_seq.dtype)
-        channels = 1 if params is None else params.shape[1]
         g_init = x_seq.new_empty((states, *x_seq.shape[1:]) if want_state else (0,), dtype=dtype)
-        g_params = x_seq.new_empty((parameters, channels) if want_params and parameters else (0,), dtype=dtype)
+        g_params = x_seq.new_empty((0,) if params is None or not want_params else params.shape, dtype=dtype)
         return x_seq.new_empty(x_seq.shape), g_init, g_params
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -221,5 +268,5 @@ def _register(neuron: str, states: int, parameters: int) -> None:
     torch.library.register_autograd(f"{name}_forward", backward, setup_context=setup_context)
 
 
-for _name, (_states, _parameters, _) in NEURON_TABLE.items():
-    _register(_name, _states, _parameters)
+for _name, (_states, _, _) in NEURON_TABLE.items():
+    _register(_name, _states)

@@ -2,65 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["fire", "multi_step", "reset"]
+__all__ = ["fire", "multi_step", "reset", "spike"]
 
-Charge = Callable[..., "Tensor | tuple[Tensor, ...]"]
+Step = Callable[[Tensor], Tensor]
 
 
-def fire(u: Tensor, step: Callable[[Tensor], Tensor], smooth: bool = False) -> Tensor:
-    """Return the spikes of ``u = h - v_threshold``: 1 where u >= 0, with the derivative of ``step`` as gradient.
+def spike(u: Tensor, fired: Tensor, step: Step, smooth: bool = False) -> Tensor:
+    """Give ``fired``, the spikes of ``u``, the derivative of ``step`` as gradient.
 
     Args:
-        u: any shape, floating.
+        u: any shape, floating: how far above threshold.
+        fired: the spikes, of u's shape and dtype.
         step: the surrogate's smooth step.
         smooth: return ``step(u)`` itself.
     """
     if smooth:
         return step(u)
-    spike = (u >= 0).to(u.dtype)
     if not torch.is_grad_enabled():
-        return spike
+        return fired
     soft = step(u)
     # A zero that carries the gradient of `soft`; where that is infinite or NaN the spike must not become NaN.
-    return spike + torch.where(soft.isfinite(), soft - soft.detach(), 0.0)
+    return fired + torch.where(soft.isfinite(), soft - soft.detach(), 0.0)
 
 
-def reset(h: Tensor, spike: Tensor, kind: str, v_threshold: float, v_reset: float, detach: bool) -> Tensor:
+def fire(u: Tensor, step: Step, smooth: bool = False) -> Tensor:
+    """Return 1 where u >= 0, else 0, with the derivative of ``step`` as gradient."""
+    return spike(u, (u >= 0).to(u.dtype), step, smooth)
+
+
+def reset(h: Tensor, spike: Tensor, kind: str, v_threshold: float | Tensor, v_reset: float) -> Tensor:
     """Return the potential after the reset of ``kind`` ("hard", "soft" or "none"), same shape as ``h``."""
-    s = spike.detach() if detach else spike
     if kind == "hard":
-        return (1.0 - s) * h + s * v_reset
-    return h - s * v_threshold if kind == "soft" else h
+        return (1.0 - spike) * h + spike * v_reset
+    return h - spike * v_threshold if kind == "soft" else h
+
+
+def _tuple(one_or_more: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return (one_or_more,) if isinstance(one_or_more, Tensor) else tuple(one_or_more)
 
 
 def multi_step(
-    charge: Charge,
-    step: Callable[[Tensor], Tensor],
+    stages: Any,
+    step: Step,
     x_seq: Tensor,
     state: Sequence[Tensor],
     *,
-    v_threshold: float,
-    reset_kind: str,
-    v_reset: float,
+    v_threshold: float | Tensor,
+    own: Mapping[str, Any],
     detach_reset: bool,
+    detach_state: bool = False,
     smooth: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
-    """Run ``charge``, fire and reset over the leading dimension of ``x_seq``.
+    """Run the stages of a neuron over the leading dimension of ``x_seq``.
 
     Args:
-        charge: ``charge(x, *state)`` -> state after charge (a tensor, or a tuple led by h), all shaped as ``x``.
+        stages: gives ``charge``, ``margin``, ``fire``, ``emit`` and ``settle`` (``snncore.neuron.Stages``).
         step: the surrogate's smooth step.
         x_seq: [T, *]; half types are computed in the dtype of the state.
         state: one tensor [*] per state, float64 or float32.
-        v_threshold: fires at h >= v_threshold.
-        reset_kind: "hard", "soft" or "none".
-        v_reset: used by the hard reset.
-        detach_reset: keep the reset out of the gradient.
+        v_threshold: a number, or a tensor that broadcasts against a step.
+        own: the neuron's other coefficients, likewise.
+        detach_reset: keep what follows a spike inside the neuron out of the gradient.
+        detach_state: no gradient goes from one step to the step before (online learning).
         smooth: fire with ``step`` itself (gradient checks).
 
     Returns:
@@ -70,13 +79,15 @@ def multi_step(
     spikes: list[Tensor] = []
     potentials: list[Tensor] = []
     for x in x_seq.unbind(0):
-        charged = charge(x.to(states[0].dtype), *states)
-        h, *others = (charged,) if isinstance(charged, Tensor) else charged
-        spike = fire(h - v_threshold, step, smooth)
-        v = reset(h, spike, reset_kind, v_threshold, v_reset, detach_reset)
-        states = (v, *others)
-        spikes.append(spike)
-        potentials.append(v)
+        if detach_state:
+            states = tuple(s.detach() for s in states)
+        h = _tuple(stages.charge(x.to(states[0].dtype), *states, **own))
+        margins = _tuple(stages.margin(h, v_threshold, **own))
+        fired = tuple(spike(u, stages.fire(u.detach()), step, smooth) for u in margins)
+        spikes.append(stages.emit(fired, **own))
+        kept = tuple(s.detach() for s in fired) if detach_reset else fired
+        states = _tuple(stages.settle(h, kept, v_threshold, **own))
+        potentials.append(states[0])
     if not spikes:
         return torch.empty_like(x_seq), states, x_seq.new_empty(x_seq.shape, dtype=states[0].dtype)
     return torch.stack(spikes).to(x_seq.dtype), states, torch.stack(potentials)

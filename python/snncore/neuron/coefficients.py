@@ -1,0 +1,41 @@
+"""Coefficients of neurons: numbers, or tensors [] or [C], fixed or learned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from .stages import Coefficient
+
+__all__ = ["as_rows", "channels_of", "lanes_per_channel", "to_step"]
+
+
+def channels_of(coefficients: Iterable[Coefficient]) -> int | None:
+    """Return None if all are numbers, else the channels of the widest tensor (1 for tensors [])."""
+    sizes = [c.numel() for c in coefficients if isinstance(c, Tensor)]
+    return max(sizes) if sizes else None
+
+
+def to_step(coefficient: Coefficient, dtype: torch.dtype, dim: int) -> Coefficient:
+    """Return ``coefficient`` so that it broadcasts against a step [B, C, *] of ``dim`` dimensions."""
+    if not isinstance(coefficient, Tensor):
+        return coefficient
+    coefficient = coefficient.to(dtype)
+    return coefficient.view(-1, *(1,) * (dim - 2)) if coefficient.numel() > 1 else coefficient.reshape(())
+
+
+def as_rows(coefficients: list[Coefficient], channels: int, like: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the native kernel's [len(coefficients), channels], differentiable, on the device of ``like``."""
+    rows = [
+        c.to(dtype).expand(channels) if isinstance(c, Tensor) else like.new_full((channels,), c, dtype=dtype)
+        for c in coefficients
+    ]
+    return torch.stack(rows)
+
+
+def lanes_per_channel(step_shape: torch.Size, channels: int) -> int:
+    """Return how many neighbouring lanes of a step [B, C, *] belong to one channel."""
+    return math.prod(step_shape[2:]) if channels > 1 else 1

@@ -1,0 +1,71 @@
+"""The stages of one time step, as most neurons have them: what a neuron class overrides to differ.
+
+The same stages stand in csrc/core/stages.h for the fused kernels; each checks the other in the tests.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..ops import reference
+
+__all__ = ["STAGES", "Stages"]
+
+Coefficient = float | Tensor
+
+# A class that overrides one of these below its ``native`` has no kernel any more.
+STAGES = ("charge", "margin", "fire", "emit", "settle")
+
+
+class Stages:
+    """One step, in this order; a state is a tuple of tensors [B, *], led by the membrane potential.
+
+    ``own`` are the class's ``coefficients()``, as numbers or as tensors that broadcast against a step.
+    """
+
+    native: ClassVar[str | None] = None  # the name of the same equations in the compiled core
+
+    # for the reset; BaseNode sets them
+    reset_kind: str
+    reset_target: float
+
+    def charge(self, x: Tensor, *state: Tensor, **own: Any) -> Tensor | tuple[Tensor, ...]:
+        """Return the state after charge, h first, for input ``x`` and the state before; all of x's shape."""
+        raise NotImplementedError
+
+    def margin(self, h: tuple[Tensor, ...], v_threshold: Coefficient, **own: Any) -> Tensor | tuple[Tensor, ...]:
+        """Return how far the charged state is above threshold; several tensors where several conditions fire."""
+        return h[0] - v_threshold
+
+    def fire(self, u: Tensor) -> Tensor:
+        """Return the spikes of a margin, without gradient: 1 where u >= 0. The surrogate gives the gradient."""
+        return (u >= 0).to(u.dtype)
+
+    def emit(self, spikes: tuple[Tensor, ...], **own: Any) -> Tensor:
+        """Return what leaves the neuron, from the spikes of its margins."""
+        return spikes[0]
+
+    def settle(
+        self, h: tuple[Tensor, ...], spikes: tuple[Tensor, ...], v_threshold: Coefficient, **own: Any
+    ) -> Tensor | tuple[Tensor, ...]:
+        """Return the state the next step starts from. With ``detach_reset`` the spikes come without gradient."""
+        v = reference.reset(h[0], spikes[0], self.reset_kind, v_threshold, self.reset_target)
+        return (v, *h[1:])
+
+    def rest(self) -> tuple[float, ...]:
+        """Return what each state starts from; one number per state."""
+        return (self.reset_target,)
+
+    def coefficients(self) -> dict[str, Coefficient]:
+        """Return the parameters of the equations in the order of the native kernel.
+
+        Each is a number, a tensor [] or a tensor [C] (one per element of dimension 1 of a step [B, C, *]). They reach
+        the stages as keyword arguments.
+        """
+        return {}
+
+    def constants(self) -> tuple[float, ...]:
+        """Return the native kernel's constants: numbers that never carry a gradient."""
+        return ()
