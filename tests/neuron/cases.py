@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import copy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snncore import surrogate
 from snncore.neuron import BaseNode, IFNode, Leaky, LIFNode, ParametricLIFNode
@@ -28,12 +29,17 @@ class Row:
         name: what a failing test is called.
         node, arguments: the class and how it is built.
         spread: name of a per-channel parameter and the values it gets, so that no two channels are alike.
+        error: roundings of the state, as a share of its largest value, that a step may differ by between the engines;
+            more than the default only where an equation amplifies them, with the reason beside the row.
+        only: the surrogates this row is tested with; None: all. For a second row of the same equations.
     """
 
     name: str
     node: type[BaseNode]
     arguments: dict[str, Any] = field(default_factory=dict)
     spread: tuple[str, tuple[float, ...]] | None = None
+    error: float = 1.0
+    only: tuple[str, ...] | None = None
 
     def make(self, dtype: torch.dtype = torch.float64, **changes: Any) -> BaseNode:
         """Build the neuron in step_mode 'm', parameters in the dtype of states beside ``dtype``."""
@@ -44,6 +50,11 @@ class Row:
             with torch.no_grad():
                 getattr(node, name).copy_(torch.tensor(values))
         return node
+
+
+    def surrogates(self) -> dict[str, surrogate.Surrogate]:
+        """Return the surrogates this row is tested with."""
+        return {name: s for name, s in surrogates().items() if self.only is None or name in self.only}
 
 
 # the equations of the BaseNodes with a reset of their own choice
@@ -82,17 +93,31 @@ LEAKY = [
     for beta, arguments in BETAS.items()
 ]
 
-ROWS: dict[str, Row] = {
-    row.name: row
-    for row in [
-        *(
-            Row(f"{row.name}-{reset}", row.node, {**row.arguments, "v_reset": v_reset}, row.spread)
-            for row in CHARGES
-            for reset, v_reset in RESETS.items()
-        ),
-        *LEAKY,
+
+
+def with_resets(rows: list[Row], resets: dict[str, Any] = RESETS) -> list[Row]:
+    """Return every row with every kind of reset."""
+    return [
+        replace(row, name=f"{row.name}-{reset}", arguments={**row.arguments, "v_reset": v_reset})
+        for row in rows
+        for reset, v_reset in resets.items()
     ]
-}
+
+
+# coefficients that every neuron shares: given per channel, and learned
+PER_CHANNEL = (0.5, 0.75, 1.125)
+
+
+def shared(what: str) -> dict[str, Any]:
+    """Return fresh arguments: a threshold and a slope per channel, learned ("parameter") or fixed ("buffer")."""
+    kind = nn.Parameter if what == "parameter" else torch.Tensor.clone
+    return {
+        "v_threshold": kind(torch.tensor(PER_CHANNEL, dtype=torch.float64)),
+        "surrogate_function": surrogate.ATan(kind(torch.tensor((1.5, 2.0, 0.75), dtype=torch.float64))),
+    }
+
+
+ROWS: dict[str, Row] = {row.name: row for row in [*with_resets(CHARGES), *LEAKY]}
 
 # one of every equation, for what need not be looked at with every reset
 FEW = [
@@ -140,56 +165,71 @@ def inputs(dtype: torch.dtype, T: int = 6, shape: tuple[int, ...] = STEP_SHAPE, 
     return torch.where(lane.view(shape), grid, free).to(dtype) if T else grid.to(dtype)
 
 
-def start(dtype: torch.dtype, shape: tuple[int, ...] = STEP_SHAPE, seed: int = 1) -> Tensor:
-    """Return an initial potential [*shape] for x_seq of ``dtype``, some lanes at threshold."""
+def start(node: BaseNode | Row, dtype: torch.dtype, shape: tuple[int, ...] = STEP_SHAPE, seed: int = 1) -> Tensor:
+    """Return an initial state [states, *shape] for x_seq of ``dtype``: around rest, some potentials at threshold."""
+    rest = (node.make() if isinstance(node, Row) else node).rest()
     generator = torch.Generator().manual_seed(seed)
-    v = torch.randn(shape, generator=generator, dtype=torch.float64) * 0.5
-    v.view(-1)[::4] = V_THRESHOLD
-    return v.to(torch.bfloat16).to(state_dtype(dtype))
+    state = torch.randn((len(rest), *shape), generator=generator, dtype=torch.float64) * 0.5
+    for k, value in enumerate(rest):
+        state[k] += value
+    state[0].view(-1)[::4] = V_THRESHOLD
+    return state.to(torch.bfloat16).to(state_dtype(dtype))
 
 
-def weights(x_seq: Tensor, seed: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+def weights(x_seq: Tensor, states: int = 1, seed: int = 2) -> tuple[Tensor, Tensor, Tensor]:
     """Return what the loss weighs spike_seq, v_seq and the last state with; the first exact in every dtype."""
     generator = torch.Generator().manual_seed(seed)
     spike = torch.randint(-8, 9, x_seq.shape, generator=generator).to(torch.float64) / 8
     v_seq = torch.randn(x_seq.shape, generator=generator, dtype=torch.float64).to(torch.bfloat16)
-    last = torch.randn(x_seq.shape[1:], generator=generator, dtype=torch.float64).to(torch.bfloat16)
+    last = torch.randn((states, *x_seq.shape[1:]), generator=generator, dtype=torch.float64).to(torch.bfloat16)
     state = state_dtype(x_seq.dtype)
     return spike.to(x_seq.dtype), v_seq.to(state), last.to(state)
 
 
-def evaluate(node: BaseNode, x_seq: Tensor, v_init: Tensor | None = None) -> dict[str, Tensor]:
+def run(node: BaseNode, x_seq: Tensor, state_init: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return spike_seq, the last state [states, *] and v_seq; the one way to all three at once."""
+    node.store_v_seq = True
+    spike_seq, state, v_seq = node._run(x_seq, None if state_init is None else tuple(state_init.unbind(0)))
+    return spike_seq, torch.stack(tuple(state)), v_seq
+
+
+def evaluate(node: BaseNode, x_seq: Tensor, state_init: Tensor | None = None) -> dict[str, Tensor]:
     """Run ``node`` forward and backward; the loss weighs spikes, v_seq and the last state together.
 
     Returns:
-        spike_seq, v_seq, v_last, and grad.x, grad.v_init, grad.<parameter> where there is one.
+        spike_seq, v_seq, last, and grad.x, grad.state, grad.<parameter> where there is one.
     """
     x_seq = x_seq.detach().requires_grad_()
-    v_init = None if v_init is None else v_init.detach().requires_grad_()
+    state_init = None if state_init is None else state_init.detach().requires_grad_()
     node.zero_grad()
-    node.store_v_seq = True
-    # the one way to all three at once: run() gives no v_seq, and forward() takes no v_init
-    spike_seq, state, v_seq = node._run(x_seq, None if v_init is None else (v_init,))
-    w_spike, w_v, w_last = weights(x_seq)
-    loss = (spike_seq * w_spike).sum(dtype=v_seq.dtype) + (v_seq * w_v).sum() + (state[0] * w_last).sum()
+    spike_seq, last, v_seq = run(node, x_seq, state_init)
+    w_spike, w_v, w_last = weights(x_seq, len(last))
+    loss = (spike_seq * w_spike).sum(dtype=v_seq.dtype) + (v_seq * w_v).sum() + (last * w_last).sum()
     loss.backward()
-    out = {"spike_seq": spike_seq.detach(), "v_seq": v_seq.detach(), "v_last": state[0].detach(), "grad.x": x_seq.grad}
-    if v_init is not None:
-        out["grad.v_init"] = v_init.grad
+    out = {"spike_seq": spike_seq.detach(), "v_seq": v_seq.detach(), "last": last.detach(), "grad.x": x_seq.grad}
+    if state_init is not None:
+        out["grad.state"] = torch.zeros_like(state_init) if state_init.grad is None else state_init.grad
     for name, parameter in node.named_parameters():
         out[f"grad.{name}"] = parameter.grad.clone()
     return out
 
 
-def potentials(node: BaseNode, x_seq: Tensor, v_init: Tensor | None, v_seq: Tensor) -> Tensor:
-    """Return h [T, *], the potential before the reset, from the potential after the reset of the step before."""
-    v = torch.full_like(v_seq[0], node.rest()[0]) if v_init is None else v_init
-    steps = []
+def margins(node: BaseNode, x_seq: Tensor, state_init: Tensor | None) -> Tensor:
+    """Return u [T, conditions, *], how far above threshold the definition is at every step, in the state's dtype."""
+    seen: list[Tensor] = []
+
+    class Watched(type(node)):  # type: ignore[misc]
+        def margin(self, h: tuple[Tensor, ...], v_threshold: Any, **own: Any) -> Any:
+            u = super().margin(h, v_threshold, **own)
+            seen.append(torch.stack((u,) if isinstance(u, Tensor) else u).detach())
+            return u
+
+    watched = copy.copy(node)
+    watched.__class__ = Watched
+    watched.engine = "torch"
     with torch.no_grad():
-        for x, after in zip(x_seq, v_seq, strict=True):
-            steps.append(node.charge(x.to(v_seq.dtype), v))
-            v = after
-    return torch.stack(steps)
+        run(watched, x_seq, state_init)
+    return torch.stack(seen)
 
 
 def close(what: str, got: Tensor, want: Tensor, tolerance: float, least: float = 0.0) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from neuron.cases import CHANNELS, ROWS, V_THRESHOLD, potentials, surrogates
+from neuron.cases import CHANNELS, ROWS, V_THRESHOLD, margins, run, surrogates
 
 T, SHAPE = 3, (1, CHANNELS)
 AWAY = 1e-3  # from every corner; finite differences step by 1e-6
@@ -27,34 +27,31 @@ def smooth_node(row, surrogate, detach_reset=False):
 
 
 def smooth_inputs(node, name, surrogate):
-    """Return x_seq and v_init that keep every u = h - v_threshold away from the corners of this surrogate."""
+    """Return x_seq and a state that keep every margin u away from the corners of this surrogate."""
     corners = torch.tensor([0.0, *CORNERS.get(name, lambda first, second: [])(*surrogate.numbers)])
     for seed in range(100):
         generator = torch.Generator().manual_seed(seed)
         x_seq = torch.randn(T, *SHAPE, generator=generator, dtype=torch.float64) * 0.8 + 0.5
-        v_init = torch.randn(SHAPE, generator=generator, dtype=torch.float64) * 0.4
+        state = torch.randn(len(node.rest()), *SHAPE, generator=generator, dtype=torch.float64) * 0.4
+        state += torch.tensor(node.rest(), dtype=torch.float64).view(-1, *(1,) * len(SHAPE))
         with torch.no_grad():
-            _, _, v_seq = node._run(x_seq, (v_init,))
-        h = potentials(node, x_seq, v_init, v_seq)
-        u = torch.cat([h, v_init.unsqueeze(0), v_seq]) - V_THRESHOLD  # delayed resets jump where v is at threshold
+            _, _, v_seq = run(node, x_seq, state)
+        # delayed resets jump where v is at threshold
+        u = torch.cat([margins(node, x_seq, state).flatten(), (torch.cat([state[:1], v_seq]) - V_THRESHOLD).flatten()])
         if ((u.abs().unsqueeze(-1) - corners).abs() > AWAY).all():
-            return x_seq, v_init
+            return x_seq, state
     raise AssertionError("no seed keeps away from the corners")
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_every_gradient(row):
-    """To x_seq, v_init and parameters, from spikes, v_seq and the last state, for every surrogate."""
-    for name, surrogate in surrogates().items():
+    """To x_seq, the initial state and parameters, from spikes, the last state and v_seq, for every surrogate."""
+    for name, surrogate in row.surrogates().items():
         node = smooth_node(row, surrogate)
-        x_seq, v_init = (t.requires_grad_() for t in smooth_inputs(node, name, surrogate))
-
-        def run(x, v, *parameters, node=node):  # the parameters are the node's own, moved in place
-            spike_seq, state, v_seq = node._run(x, (v,))
-            return spike_seq, state[0], v_seq
-
+        x_seq, state = (t.requires_grad_() for t in smooth_inputs(node, name, surrogate))
         try:
-            torch.autograd.gradcheck(run, (x_seq, v_init, *node.parameters()))
+            # the parameters are the node's own, moved in place
+            torch.autograd.gradcheck(lambda x, s, *_, node=node: run(node, x, s), (x_seq, state, *node.parameters()))
         except RuntimeError as error:
             raise AssertionError(f"{name}: {error}") from None
 
