@@ -34,6 +34,8 @@ struct Reset {
     return spike != Real(0) ? reset : h;
   }
 
+  // What reaches the spike by way of the reset.
+  SNN_HD Real through(Real g) const { return attached != Real(0) ? g : Real(0); }
   SNN_HD Real dv_dh(Real spike) const { return Real(1) - hard * spike; }
   // A choice, not a product: 0 * inf would be NaN.
   SNN_HD Real dv_ds(Real h, Real v_threshold) const { return -((hard != Real(0) ? h : Real(0)) + sub(v_threshold)); }

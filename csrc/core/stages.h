@@ -9,8 +9,8 @@
 //
 // and their derivatives in reverse order. p: v_threshold, then the neuron's own parameters, of this lane; c: constants.
 // In each *_vjp `g` holds dL/d(the state the stage gave) on entry and dL/d(the state it took) on exit; g_s and g_p are
-// sums to add to. The derivative of `fire` is the surrogate's. With detach_reset the time loop drops what settle_vjp
-// adds to g_s.
+// sums to add to. The derivative of `fire` is the surrogate's. What settle_vjp adds to g_s on account of the reset of the
+// potential goes through reset.through(), which drops it with detach_reset; other uses of the spike keep their gradient.
 #pragma once
 
 #include "core/reset.h"
@@ -55,7 +55,7 @@ struct Stages {
   template <class Real>
   SNN_HD static void settle_vjp(const Real* h, const Real* s, const Reset<Real>& reset, const Real* p, const Real*,
                                 Real* g, Real* g_s, Real* g_p) {
-    g_s[0] += g[0] * reset.dv_ds(h[0], p[0]);
+    g_s[0] += reset.through(g[0] * reset.dv_ds(h[0], p[0]));
     g_p[0] += g[0] * reset.dv_dthreshold(s[0]);
     g[0] *= reset.dv_dh(s[0]);
   }

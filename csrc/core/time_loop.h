@@ -241,7 +241,6 @@ SNN_HD void back_lane(const P& params, const Reset<Real>& reset, const Real* c, 
   if (kGradParams) g_p = Column<P::count, Real>::load(rows.grad_params, i);
 
   Neuron::settle_vjp(h.value, s.value, reset, p.value, c, g.value, g_s.value, g_p.value);
-  for (int f = 0; f < F; ++f) g_s.value[f] = reset.attached != Real(0) ? g_s.value[f] : Real(0);
   Neuron::emit_vjp(s.value, p.value, c, grad_spike[i], g_s.value, g_p.value);
   for (int f = 0; f < F; ++f) g_u.value[f] = g_s.value[f] * rows.sg[f][i];
   if (P::lanes) g_s.store(rows.grad_fire, i);

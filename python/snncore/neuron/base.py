@@ -42,7 +42,7 @@ class BaseNode(Stages, nn.Module):
         v_reset: a number: hard reset to it; None: soft reset, subtract ``v_threshold``; ``"none"``: no reset.
         surrogate_function: stands in for the derivative of the spike (``snncore.surrogate``). Its ``alpha`` may be a
             tensor like ``v_threshold``; it becomes the node's ``surrogate_alpha``.
-        detach_reset: True to keep the reset out of the gradient.
+        detach_reset: True to keep the reset of the potential out of the gradient.
         step_mode: ``"m"``: forward takes x_seq [T, B, *] and starts from rest at every call, leaving nothing behind;
             ``"s"``: forward takes x [B, *] of one step and keeps its state until ``functional.reset_net``.
         store_v_seq: keep ``v_seq`` [T, B, *], the potential after reset of every step, float64 beside float64 input
@@ -334,7 +334,7 @@ class BaseNode(Stages, nn.Module):
         return reference.multi_step(
             self, surrogate.step, x_seq, state, v_threshold=to_step(v_threshold, dtype, dim),
             own={name: to_step(c, dtype, dim) for name, c in own.items()},
-            detach_reset=self.detach_reset, detach_state=self.detach_state, smooth=self.smooth,
+            detach_state=self.detach_state, smooth=self.smooth,
         )  # fmt: skip
 
     def _definition(

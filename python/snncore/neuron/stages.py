@@ -30,6 +30,7 @@ class Stages:
     # for the reset; BaseNode sets them
     reset_kind: str
     reset_target: float
+    detach_reset: bool
 
     def charge(self, x: Tensor, *state: Tensor, **own: Any) -> Tensor | tuple[Tensor, ...]:
         """Return the state after charge, h first, for input ``x`` and the state before; all of x's shape."""
@@ -50,9 +51,13 @@ class Stages:
     def settle(
         self, h: tuple[Tensor, ...], spikes: tuple[Tensor, ...], v_threshold: Coefficient, **own: Any
     ) -> Tensor | tuple[Tensor, ...]:
-        """Return the state the next step starts from. With ``detach_reset`` the spikes come without gradient."""
-        v = reference.reset(h[0], spikes[0], self.reset_kind, v_threshold, self.reset_target)
-        return (v, *h[1:])
+        """Return the state the next step starts from."""
+        return (self.after_reset(h[0], spikes[0], v_threshold), *h[1:])
+
+    def after_reset(self, h: Tensor, spike: Tensor, v_threshold: Coefficient) -> Tensor:
+        """Return the potential after the hard, soft or no reset, without gradient by way of it if ``detach_reset``."""
+        spike = spike.detach() if self.detach_reset else spike
+        return reference.reset(h, spike, self.reset_kind, v_threshold, self.reset_target)
 
     def rest(self) -> tuple[float, ...]:
         """Return what each state starts from; one number per state."""

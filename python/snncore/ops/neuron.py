@@ -46,7 +46,7 @@ class Dynamics:
         state_rest: what each state starts from when no initial state is given.
         reset: ``"hard"`` (to ``v_reset``), ``"soft"`` (subtract ``v_threshold``) or ``"none"``.
         v_reset: used by the hard reset.
-        detach_reset: True to keep what follows a spike inside the neuron out of the gradient.
+        detach_reset: True to keep the reset of the potential out of the gradient.
         surrogate: one of ``SURROGATE_NAMES``; surrogate_args: its two numbers.
         detach_state: True: no gradient goes from one step to the step before.
         smooth: fire with the surrogate's smooth step instead of the Heaviside step; for gradient checks only.

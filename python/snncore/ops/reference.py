@@ -55,7 +55,6 @@ def multi_step(
     *,
     v_threshold: float | Tensor,
     own: Mapping[str, Any],
-    detach_reset: bool,
     detach_state: bool = False,
     smooth: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
@@ -68,7 +67,6 @@ def multi_step(
         state: one tensor [*] per state, float64 or float32.
         v_threshold: a number, or a tensor that broadcasts against a step.
         own: the neuron's other coefficients, likewise.
-        detach_reset: keep what follows a spike inside the neuron out of the gradient.
         detach_state: no gradient goes from one step to the step before (online learning).
         smooth: fire with ``step`` itself (gradient checks).
 
@@ -85,8 +83,7 @@ def multi_step(
         margins = _tuple(stages.margin(h, v_threshold, **own))
         fired = tuple(spike(u, stages.fire(u.detach()), step, smooth) for u in margins)
         spikes.append(stages.emit(fired, **own))
-        kept = tuple(s.detach() for s in fired) if detach_reset else fired
-        states = _tuple(stages.settle(h, kept, v_threshold, **own))
+        states = _tuple(stages.settle(h, fired, v_threshold, **own))
         potentials.append(states[0])
     if not spikes:
         return torch.empty_like(x_seq), states, x_seq.new_empty(x_seq.shape, dtype=states[0].dtype)
