@@ -6,7 +6,7 @@
 set(SNN_KERNEL_FLAGS -O3 -fopenmp-simd -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-unswitch-loops)
 set(SNN_ISA_FLAGS_baseline "")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set(SNN_ISAS baseline avx2 avx512 CACHE STRING "Instruction sets to build the CPU kernels for")
+  set(SNN_ISAS baseline avx2 avx512 CACHE STRING "Instruction sets to build: all three, or baseline alone (quicker)")
   set(SNN_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
   set(SNN_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mprefer-vector-width=512)
 else()
