@@ -1,123 +1,21 @@
-"""The rows the core is tested over: every neuron with every reset, and every surrogate. A new neuron is a new row."""
+"""The table the core is tested over (a family of neurons each in rows_*.py), and how a row is run and compared."""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from snncore import surrogate
-from snncore.neuron import BaseNode, IFNode, Leaky, LIFNode, ParametricLIFNode
+from neuron import rows_basic
+from neuron.row import CHANNELS, STEP_SHAPE, V_THRESHOLD, Row, surrogates
+from snncore.neuron import BaseNode
 from snncore.ops.neuron import state_dtype
 
-CHANNELS = 3
-STEP_SHAPE = (2, CHANNELS, 5)  # [B, C, L]
-V_THRESHOLD = 0.75  # not 1, where a factor left out would not show
+__all__ = ["CHANNELS", "FEW", "ROWS", "STEP_SHAPE", "V_THRESHOLD", "Row", "surrogates"]
 
-# every kind of reset of a BaseNode: v_reset
-RESETS: dict[str, Any] = {"hard": 0.0, "hard-0.25": -0.25, "soft": None, "none": "none"}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One neuron with its arguments.
-
-    Attributes:
-        name: what a failing test is called.
-        node, arguments: the class and how it is built.
-        spread: name of a per-channel parameter and the values it gets, so that no two channels are alike.
-        error: roundings of the state, as a share of its largest value, that a step may differ by between the engines;
-            more than the default only where an equation amplifies them, with the reason beside the row.
-        only: the surrogates this row is tested with; None: all. For a second row of the same equations.
-    """
-
-    name: str
-    node: type[BaseNode]
-    arguments: dict[str, Any] = field(default_factory=dict)
-    spread: tuple[str, tuple[float, ...]] | None = None
-    error: float = 1.0
-    only: tuple[str, ...] | None = None
-
-    def make(self, dtype: torch.dtype = torch.float64, **changes: Any) -> BaseNode:
-        """Build the neuron in step_mode 'm', parameters in the dtype of states beside ``dtype``."""
-        arguments = {"step_mode": "m", "v_threshold": V_THRESHOLD, **self.arguments, **changes}
-        node = self.node(**arguments).to(state_dtype(dtype))
-        if self.spread is not None:
-            name, values = self.spread
-            with torch.no_grad():
-                getattr(node, name).copy_(torch.tensor(values))
-        return node
-
-
-    def surrogates(self) -> dict[str, surrogate.Surrogate]:
-        """Return the surrogates this row is tested with."""
-        return {name: s for name, s in surrogates().items() if self.only is None or name in self.only}
-
-
-# the equations of the BaseNodes with a reset of their own choice
-CHARGES = [
-    Row("if", IFNode),
-    Row("lif", LIFNode, {"tau": 1.6}),
-    Row("lif-no_decay_input", LIFNode, {"tau": 2.5, "decay_input": False}),
-    Row("lif-v_rest", LIFNode, {"tau": 2.0, "v_rest": -0.375}),
-    Row("lif-no_decay_input-v_rest", LIFNode, {"tau": 3.0, "decay_input": False, "v_rest": 0.125}),
-    Row("plif", ParametricLIFNode, {"init_tau": 1.7}),
-    Row("plif-no_decay_input", ParametricLIFNode, {"init_tau": 2.2, "decay_input": False, "v_rest": -0.125}),
-    Row("plif-channels", ParametricLIFNode, {"channels": CHANNELS}, ("w", (0.4, -0.3, -1.1))),
-    Row(
-        "plif-channels-no_decay_input",
-        ParametricLIFNode,
-        {"channels": CHANNELS, "decay_input": False, "v_rest": 0.25},
-        ("w", (0.1, -0.7, 0.9)),
-    ),
-]
-
-# Leaky brings its resets along: mechanism x timing x kinds of beta
-BETAS: dict[str, dict[str, Any]] = {
-    "beta": {"beta": 0.8},
-    "learn_beta": {"beta": 0.7, "learn_beta": True},
-    "betas": {"beta": torch.tensor([0.9, 0.35, 0.6])},
-    "learn_betas": {"beta": torch.tensor([0.85, 0.2, 0.5]), "learn_beta": True},
-}
-LEAKY = [
-    Row(
-        f"leaky-{mechanism}-{'delayed' if delay else 'at_once'}-{beta}",
-        Leaky,
-        {"reset_mechanism": mechanism, "reset_delay": delay, **arguments},
-    )
-    for mechanism in ("subtract", "zero", "none")
-    for delay in ((True, False) if mechanism != "none" else (True,))
-    for beta, arguments in BETAS.items()
-]
-
-
-
-def with_resets(rows: list[Row], resets: dict[str, Any] = RESETS) -> list[Row]:
-    """Return every row with every kind of reset."""
-    return [
-        replace(row, name=f"{row.name}-{reset}", arguments={**row.arguments, "v_reset": v_reset})
-        for row in rows
-        for reset, v_reset in resets.items()
-    ]
-
-
-# coefficients that every neuron shares: given per channel, and learned
-PER_CHANNEL = (0.5, 0.75, 1.125)
-
-
-def shared(what: str) -> dict[str, Any]:
-    """Return fresh arguments: a threshold and a slope per channel, learned ("parameter") or fixed ("buffer")."""
-    kind = nn.Parameter if what == "parameter" else torch.Tensor.clone
-    return {
-        "v_threshold": kind(torch.tensor(PER_CHANNEL, dtype=torch.float64)),
-        "surrogate_function": surrogate.ATan(kind(torch.tensor((1.5, 2.0, 0.75), dtype=torch.float64))),
-    }
-
-
-ROWS: dict[str, Row] = {row.name: row for row in [*with_resets(CHARGES), *LEAKY]}
+ROWS: dict[str, Row] = {row.name: row for family in (rows_basic,) for row in family.ROWS}
 
 # one of every equation, for what need not be looked at with every reset
 FEW = [
@@ -127,33 +25,6 @@ FEW = [
         "leaky-subtract-delayed-learn_betas", "leaky-zero-delayed-beta", "leaky-subtract-at_once-learn_beta",
     )
 ]  # fmt: skip
-
-# every surrogate with numbers that are not its defaults; those without numbers stand alone
-NUMBERS: dict[str, dict[str, float]] = {
-    "atan": {"alpha": 1.5},
-    "erf": {"alpha": 1.25},
-    "fake_numerical_gradient": {"alpha": 0.7},
-    "fast_sigmoid": {"alpha": 3.0},
-    "leaky_k_relu": {"leak": 0.25, "k": 0.75},
-    "log_tailed_relu": {"alpha": 0.125},
-    "nonzero_sign_log_abs": {"alpha": 1.75},
-    "piecewise_exp": {"alpha": 1.5},
-    "piecewise_leaky_relu": {"w": 0.6, "c": 0.05},
-    "piecewise_quadratic": {"alpha": 0.8},
-    "q_pseudo_spike": {"alpha": 2.5},
-    "rect": {"alpha": 0.6},
-    "s2nn": {"alpha": 3.0, "beta": 0.8},
-    "sigmoid": {"alpha": 2.5},
-    "soft_sign": {"alpha": 1.5},
-    "squarewave_fourier_series": {"n": 4, "T_period": 6.0},
-    "straight_through": {},
-    "super_spike": {"alpha": 1.2},
-}
-
-
-def surrogates() -> dict[str, surrogate.Surrogate]:
-    """Return one surrogate of every kind in the table, with the numbers of NUMBERS."""
-    return {name: kind(**NUMBERS[name]) for name, kind in surrogate.SURROGATES.items()}
 
 
 def inputs(dtype: torch.dtype, T: int = 6, shape: tuple[int, ...] = STEP_SHAPE, seed: int = 0) -> Tensor:

@@ -67,7 +67,9 @@ FLOAT32 = 6e-6
 @BOTH
 def test_float32(row):
     for what, native, plain, node, x_seq, state in pairs(row, torch.float32):
-        same = check_spikes(what, native["spike_seq"], plain["spike_seq"], margins(node, x_seq, state), plain["v_seq"], row)
+        same = check_spikes(
+            what, native["spike_seq"], plain["spike_seq"], margins(node, x_seq, state), plain["v_seq"], row
+        )
         for key in ("v_seq", "last", "grad.x", "grad.state"):
             if key in native:
                 assert native[key].dtype == torch.float32
@@ -103,7 +105,11 @@ def test_half_types(row, dtype):
             same = check_spikes(what, low["spike_seq"].float(), plain["spike_seq"], u, plain["v_seq"], row)
             close(f"{what}: v_seq", low["v_seq"][..., same], plain["v_seq"][..., same], FLOAT32 * row.error)
             want = plain["grad.x"][:, same]
-            bound = half_ulp * want.abs() + FLOAT32 * row.error * want.abs().max() + torch.finfo(dtype).smallest_normal * half_ulp
+            bound = (
+                half_ulp * want.abs()
+                + FLOAT32 * row.error * want.abs().max()
+                + torch.finfo(dtype).smallest_normal * half_ulp
+            )
             assert ((low["grad.x"].float()[:, same] - want).abs() <= bound).all(), f"{what}: grad.x"
 
 
