@@ -310,7 +310,7 @@ def check(names: Sequence[str], n: int, T: int, dtype: torch.dtype, device: torc
             result.update({f"{job}: spikes": spikes, f"{job}: grads": grads, "rate": float(got[0].double().mean())})
             result["spike_dtype"] = str(got[0].dtype).removeprefix("torch.")
             judged = dtype == torch.float32 or not COMPETITORS[name].package
-            equal = spikes == 0 and grads <= GRAD_TOLERANCE[torch.float32]
+            equal = spikes == 0 and grads <= GRAD_TOLERANCE[dtype]
             result["same"] = judged or (equal and result.get("same", True))
             if judged and w is not None:
                 allowed_spikes, allowed = _LINEAR[dtype]

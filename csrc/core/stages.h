@@ -9,8 +9,9 @@
 //
 // and their derivatives in reverse order. p: v_threshold, then the neuron's own parameters, of this lane; c: constants.
 // In each *_vjp `g` holds dL/d(the state the stage gave) on entry and dL/d(the state it took) on exit; g_s and g_p are
-// sums to add to. The derivative of `fire` is the surrogate's. What settle_vjp adds to g_s on account of the reset of the
-// potential goes through reset.through(), which drops it with detach_reset; other uses of the spike keep their gradient.
+// sums to add to. The derivative of `fire` is the surrogate's. What settle_vjp adds to g_s on account of the reset of
+// the potential goes through reset.through(), which drops it with detach_reset; other uses of the spike keep their
+// gradient.
 #pragma once
 
 #include "core/reset.h"

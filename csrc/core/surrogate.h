@@ -40,12 +40,12 @@ struct Sigmoid : OfScaled<Sigmoid> {
   static constexpr const char* name = "sigmoid";
   template <class Real>
   SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
-    const Real e = exp_negative(-absolute(p.a * u));
+    const Real e = exp_decay(-absolute(p.a * u));
     return (u < Real(0) ? e : Real(1)) / (Real(1) + e);
   }
   template <class Real>
   SNN_HD static Real grad(Real u, SurrogateArgs<Real> p) {
-    const Real e = exp_negative(-absolute(p.a * u));
+    const Real e = exp_decay(-absolute(p.a * u));
     const Real d = Real(1) + e;
     return p.a * e / (d * d);
   }
@@ -148,7 +148,7 @@ struct Erf : OfScaled<Erf> {
   template <class Real>
   SNN_HD static Real grad(Real u, SurrogateArgs<Real> p) {
     const Real z = p.a * u;
-    return p.a * Real(0.56418958354775628695) * exp_negative(-z * z);
+    return p.a * Real(0.56418958354775628695) * exp_decay(-z * z);
   }
 };
 
@@ -202,13 +202,13 @@ struct S2NN : Learnable {  // a = alpha, b = beta
   static constexpr const char* name = "s2nn";
   template <class Real>
   SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
-    const Real e = exp_negative(-absolute(p.a * u));
+    const Real e = exp_decay(-absolute(p.a * u));
     const Real right = p.b * log_positive(Real(1) + maximum(u, Real(0))) + Real(0.5);
     return u < Real(0) ? e / (Real(1) + e) : right;
   }
   template <class Real>
   SNN_HD static Real grad(Real u, SurrogateArgs<Real> p) {
-    const Real e = exp_negative(-absolute(p.a * u));
+    const Real e = exp_decay(-absolute(p.a * u));
     const Real d = Real(1) + e;
     return u < Real(0) ? p.a * e / (d * d) : p.b / (Real(1) + absolute(u));
   }

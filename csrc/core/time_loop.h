@@ -155,7 +155,8 @@ SNN_HD void step_strip(const Law& law, const P params, const Real* x, Real* spik
     smooth_rows(law, params, state, s, n);
     for (int i = 0; i < n; ++i) {
       const auto v = Column<P::neuron::states, Real>::load(state, i);
-      settle_lane<kKeep>(params, reset, constants.value, v, Column<P::neuron::fires, Real>::load(s, i), spike, state, i);
+      settle_lane<kKeep>(params, reset, constants.value, v, Column<P::neuron::fires, Real>::load(s, i), spike, state,
+                         i);
     }
   } else {
     SNN_LANES
@@ -190,9 +191,16 @@ struct BackwardRows {
   Rows<Real> sg, spike, spike_before, grad_fire;  // [fires] scratch for one strip
 
   SNN_HD BackwardRows from(int64_t i) const {
-    return {state.from(i),       running.from(i), kept.from(i), grad_state.from(i),
-            grad_params.from(i), grad_alpha ? grad_alpha + i : nullptr,
-            sg,                  spike,           spike_before, grad_fire};
+    return {state.from(i),
+            running.from(i),
+            kept.from(i),
+            grad_state.from(i),
+            grad_params.from(i),
+            grad_alpha ? grad_alpha + i : nullptr,
+            sg,
+            spike,
+            spike_before,
+            grad_fire};
   }
 };
 

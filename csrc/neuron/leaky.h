@@ -1,8 +1,8 @@
 // Leaky integrator given by its decay: h = beta * v + x, with the reset of the step before folded in when delayed.
 //   delayed subtract:  h = beta * v + x - r * v_threshold,  delayed zero:  h = beta * (v - r * v) + x,
 //   r = (v >= v_threshold), which carries no gradient.
-// p[1]: beta, p[2]: the threshold that the delayed reset looks at.  constants: zero (1: delayed zero), subtract (1: delayed subtract). With both 0 the reset is the time
-// loop's own.
+// p[1]: beta, p[2]: the threshold that the delayed reset looks at.  constants: zero (1: delayed zero), subtract (1:
+// delayed subtract). With both 0 the reset is the time loop's own.
 #pragma once
 
 #include "core/stages.h"

@@ -20,9 +20,9 @@ struct NeuronRow {
 };
 
 SNN_EXPORT std::vector<NeuronRow> neuron_table();
-SNN_EXPORT std::vector<std::string> surrogate_names();   // a surrogate's number is its place here
+SNN_EXPORT std::vector<std::string> surrogate_names();       // a surrogate's number is its place here
 SNN_EXPORT std::vector<std::string> learnable_surrogates();  // those whose alpha has a derivative
-SNN_EXPORT std::vector<std::string> cpu_capabilities();  // of this build on this machine, worst first
+SNN_EXPORT std::vector<std::string> cpu_capabilities();      // of this build on this machine, worst first
 SNN_EXPORT std::string cpu_capability();
 SNN_EXPORT bool set_cpu_capability(const std::string& name);
 SNN_EXPORT void set_output_blocks(bool on);  // keep the memory of large outputs for the next ones
