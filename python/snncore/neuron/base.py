@@ -55,6 +55,8 @@ class BaseNode(Stages, nn.Module):
     """
 
     _no_kernel: ClassVar[str | None] = "BaseNode has no equation"  # why this class has no native kernel, or None
+    v_threshold: Coefficient
+    surrogate_alpha: Tensor | None
     detach_state: ClassVar[bool] = False  # True: no gradient goes from one step to the step before
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

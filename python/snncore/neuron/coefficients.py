@@ -13,7 +13,7 @@ from .stages import Coefficient
 __all__ = ["as_rows", "channels_of", "lanes_per_channel", "to_step"]
 
 
-def channels_of(coefficients: Iterable[Coefficient]) -> int | None:
+def channels_of(coefficients: Iterable[Coefficient | None]) -> int | None:
     """Return None if all are numbers, else the channels of the widest tensor (1 for tensors [])."""
     sizes = [c.numel() for c in coefficients if isinstance(c, Tensor)]
     return max(sizes) if sizes else None

@@ -40,6 +40,7 @@ class Leaky(BaseNode):
     """
 
     native = "leaky"
+    beta: Coefficient
 
     def __init__(
         self,
@@ -71,12 +72,15 @@ class Leaky(BaseNode):
     def charge(self, x: Tensor, *state: Tensor, **own: Any) -> Tensor:
         """Return beta * v + x with the delayed reset folded in."""
         v, beta, threshold = state[0], own["beta"], own["delayed_threshold"]
+        h: Tensor
         fired = (v >= threshold).to(v.dtype)
         if self.reset_delay and self.reset_mechanism == "zero":
-            return beta * ((1.0 - fired) * v) + x
-        if self.reset_delay and self.reset_mechanism == "subtract":
-            return beta * v + x - fired * threshold
-        return beta * v + x
+            h = beta * ((1.0 - fired) * v) + x
+        elif self.reset_delay and self.reset_mechanism == "subtract":
+            h = beta * v + x - fired * threshold
+        else:
+            h = beta * v + x
+        return h
 
     def coefficients(self) -> dict[str, Coefficient]:
         """beta in [0, 1], and the threshold that a delayed reset looks at."""
@@ -89,7 +93,7 @@ class Leaky(BaseNode):
 
     def extra_repr(self) -> str:
         """Return the arguments that matter."""
-        many = isinstance(self.beta, Tensor) and self.beta.dim()
-        beta = f"[{self.beta.numel()}]" if many else f"{float(self.beta):g}"  # type: ignore[union-attr]
+        one = not isinstance(self.beta, Tensor) or self.beta.numel() == 1
+        beta = f"{float(self.beta):g}" if one else f"[{self.beta.numel()}]"  # type: ignore[union-attr]
         timing = f"reset_mechanism={self.reset_mechanism}, reset_delay={self.reset_delay}"
         return f"beta={beta}, {timing}, {super().extra_repr()}"

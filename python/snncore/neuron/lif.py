@@ -32,6 +32,7 @@ class LIFNode(BaseNode):
     """
 
     native = "lif"
+    tau: Coefficient
 
     def __init__(
         self, tau: Coefficient = 2.0, decay_input: bool = True, *, v_rest: float | None = None, **common: Any

@@ -27,10 +27,17 @@ class Stages:
 
     native: ClassVar[str | None] = None  # the name of the same equations in the compiled core
 
-    # for the reset; BaseNode sets them
-    reset_kind: str
-    reset_target: float
     detach_reset: bool
+
+    @property
+    def reset_kind(self) -> str:
+        """``"hard"``, ``"soft"`` or ``"none"``; given by BaseNode."""
+        raise NotImplementedError
+
+    @property
+    def reset_target(self) -> float:
+        """Where a hard reset goes; given by BaseNode."""
+        raise NotImplementedError
 
     def charge(self, x: Tensor, *state: Tensor, **own: Any) -> Tensor | tuple[Tensor, ...]:
         """Return the state after charge, h first, for input ``x`` and the state before; all of x's shape."""

@@ -128,13 +128,11 @@ def _differentiable_backward(definition: Definition, ctx: Any, grads: tuple[Any,
     wanted = [i for i, want in enumerate(ctx.needs_input_grad[1:4]) if want]
     with torch.enable_grad():
         outputs = definition(*inputs)
-    pairs = [
-        (o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and g.numel() and o.requires_grad
-    ]
+    pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and g.numel() and o.requires_grad]
     results: list[Tensor | None] = [None, None, None]
     if pairs and wanted:
         found = torch.autograd.grad(
-            [o for o, _ in pairs], [inputs[i] for i in wanted], [g for _, g in pairs],
+            [o for o, _ in pairs], [t for i in wanted if (t := inputs[i]) is not None], [g for _, g in pairs],
             create_graph=True, allow_unused=True,
         )  # fmt: skip
         for i, g in zip(wanted, found, strict=True):
