@@ -8,11 +8,12 @@
 What differs from the public one: every library computes the same equation (written in open_neuromorphic_peers.py) on
 the same input and weight, without bias; spikes and gradients are compared first, and if one is wrong nothing is
 reported; Linear is one product of matrices over all T steps for everybody; backward gives the gradients of the input
-and of the weight; on CUDA, times are those of CUDA events from an idle device on; the graph of a call is
-released before the next. Times are medians of interleaved rounds; forward is without grad. "LIF alone" is the neuron
-on [T, batch, n] without Linear. Allocator settings (CPU only) as in neuron.py. Memory is what one call adds to its
-inputs and weight: on CUDA torch.cuda.max_memory_allocated, on the CPU the peak resident size of a process of its own,
-less what was resident before the call. A size that does not fit into the free memory is halved until it does.
+and of the weight; on CUDA, times are those of CUDA events from an idle device on; the graph of a call is released
+before the next. Times are medians of interleaved rounds; forward is without grad. "LIF alone" is the neuron on
+[T, batch, n] without Linear. Allocator settings (CPU only) as in neuron.py. Memory is what one call adds to its inputs
+and weight: on CUDA torch.cuda.max_memory_allocated, on the CPU the peak resident size of a process of its own, less
+what was resident before the call, for three processes: the C library's heap does not always fall out alike. A size
+that does not fit into the free memory is halved until it does.
 
 spikingjelly 2.0.0, snntorch 1.0.0, norse 1.1.0, sinabs 3.1.3 (AGPL: only ever installed beside) are each optional;
 norse and sinabs install with pip --no-deps and need no more than nir, nirtorch and, for sinabs, pbr.
@@ -57,6 +58,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # a process's peak in units of x, beside 4 weights and torch itself; 15 and, in half types, 20 were measured
 _PEAK = {"fp32": 18, "bf16": 28, "fp16": 28}
 _TORCH = 2**29
+_PROCESSES = 3  # that measure the memory of one competitor on the CPU
 _BLOCK_SECONDS = 0.02
 
 
@@ -312,21 +314,27 @@ def report(cases: list[dict[str, Any]], rows: list[dict[str, Any]], usage: list[
         for row in rows
     ]  # fmt: skip
     print_table(("n, job, mode, allocator, name", "ms", "least ms", "x snncore", "n"), table)
-    if usage:
-        print(
-            "\npeak memory that a call adds; 'of x': in inputs [T, batch, n]; '-': hidden below the set-up's own peak."
-        )
+    runs: dict[tuple[Any, ...], list[dict[str, int | None]]] = {}
+    for one in usage:
+        for name, modes in one.get("memory", {}).items():
+            runs.setdefault((one["n"], one["job"], name, one["x_bytes"]), []).append(modes)
+    if not runs:
+        return
+    print("\npeak memory that a call adds: median of the processes; 'of x': least to most, in inputs [T, batch, n];")
+    print("'-': hidden below the set-up's own peak.")
     table = [
-        [f"{one['n']:>5} {one['job']:<11}{name}"]
-        + [text for mode in MODES for text in memory_text(modes[mode], one["x_bytes"])]
-        for one in usage for name, modes in one.get("memory", {}).items()
-    ]  # fmt: skip
-    if table:
-        print_table(("n, job, name", "forward MiB", "of x", "forward+backward MiB", "of x"), table)
+        [f"{n:>5} {job:<11}{name}", *(t for mode in MODES for t in memory_text([one[mode] for one in all_of], x_bytes))]
+        for (n, job, name, x_bytes), all_of in runs.items()
+    ]
+    print_table(("n, job, name", "forward MiB", "of x", "forward+backward MiB", "of x"), table)
 
 
-def memory_text(size: int | None, x_bytes: int) -> tuple[str, str]:
-    return ("-", "-") if size is None else (f"{size / 2**20:.1f}", f"{size / x_bytes:.2f}")
+def memory_text(sizes: list[int | None], x_bytes: int) -> tuple[str, str]:
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes):
+        return "-", "-"
+    least, most = (f"{size / x_bytes:.2f}" for size in (min(known), max(known)))
+    return f"{statistics.median(known) / 2**20:.1f}", least if least == most else f"{least} to {most}"
 
 
 def main() -> None:
@@ -353,7 +361,7 @@ def main() -> None:
             say(f"n={n} {job}: memory")
             todo = [name for name in names if fits(name, job)]
             x_bytes = args.T * args.batch * n * DTYPES[args.dtype].itemsize
-            for part in [todo] if args.device == "cuda" else [[name] for name in todo]:
+            for part in [todo] if args.device == "cuda" else [[name] for name in todo * _PROCESSES]:
                 task = {"what": "memory", "n": n, "allocator": "default", "names": part, "job": job, "x_bytes": x_bytes}
                 usage.append(run_child(__file__, args, task))
     rows = [row for case in cases if "skipped" not in case for row in rows_of(case)]
