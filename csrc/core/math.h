@@ -118,6 +118,13 @@ SNN_HD Real exp_decay(Real x) {
   return p * from_bits<Real>(typename B::Int(exponent << B::mantissa));
 }
 
+// 1 / (1 + e^-x), from the smaller of its two forms: no overflow at either end.
+template <class Real>
+SNN_HD Real logistic(Real x) {
+  const Real e = exp_negative(-absolute(x));
+  return (x < Real(0) ? e : Real(1)) / (Real(1) + e);
+}
+
 // ln(x) for normal x > 0 (inf and NaN give themselves), by x = m * 2^e with m around 1 and ln(m) = 2 artanh((m - 1)/(m
 // + 1)).
 template <class Real>

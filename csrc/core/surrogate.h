@@ -310,14 +310,39 @@ struct StraightThrough : NotLearnable {
   }
 };
 
+struct MultiLevel : NotLearnable {  // a = low, b = high
+  static constexpr const char* name = "multi_level";
+  template <class Real>
+  SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
+    return maximum(p.a, minimum(u, p.b));
+  }
+  template <class Real>
+  SNN_HD static Real grad(Real u, SurrogateArgs<Real> p) {
+    return u < p.a ? Real(0) : (u > p.b ? Real(0) : Real(1));
+  }
+};
+
+struct OpenMultiLevel : NotLearnable {  // a = low, b = high
+  static constexpr const char* name = "open_multi_level";
+  template <class Real>
+  SNN_HD static Real step(Real u, SurrogateArgs<Real> p) {
+    return MultiLevel::step(u, p);
+  }
+  template <class Real>
+  SNN_HD static Real grad(Real u, SurrogateArgs<Real> p) {
+    return u > p.a ? (u < p.b ? Real(1) : Real(0)) : Real(0);
+  }
+};
+
 template <class... S>
 struct SurrogateList {
   static constexpr int size = sizeof...(S);
 };
 
 // The list. A surrogate's number is its place here; Python reads names and numbers from the library.
-using Surrogates = SurrogateList<Sigmoid, ATan, PiecewiseQuadratic, PiecewiseExp, SoftSign, SuperSpike, FastSigmoid,
-                                 Erf, NonzeroSignLogAbs, PiecewiseLeakyReLU, SquarewaveFourierSeries, S2NN,
-                                 QPseudoSpike, LeakyKReLU, FakeNumericalGradient, LogTailedReLU, Rect, StraightThrough>;
+using Surrogates =
+    SurrogateList<Sigmoid, ATan, PiecewiseQuadratic, PiecewiseExp, SoftSign, SuperSpike, FastSigmoid, Erf,
+                  NonzeroSignLogAbs, PiecewiseLeakyReLU, SquarewaveFourierSeries, S2NN, QPseudoSpike, LeakyKReLU,
+                  FakeNumericalGradient, LogTailedReLU, Rect, StraightThrough, MultiLevel, OpenMultiLevel>;
 
 }  // namespace snn

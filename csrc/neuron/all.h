@@ -1,9 +1,14 @@
 // The list of neurons. A neuron's number is its place here; Python reads names and numbers from the library.
 #pragma once
 
+#include "neuron/clif.h"
 #include "neuron/if.h"
+#include "neuron/integer_lif.h"
 #include "neuron/leaky.h"
 #include "neuron/lif.h"
+#include "neuron/stbif.h"
+#include "neuron/ternary.h"
+#include "neuron/tslif.h"
 
 namespace snn {
 
@@ -12,6 +17,7 @@ struct NeuronList {
   static constexpr int size = sizeof...(N);
 };
 
-using Neurons = NeuronList<IntegrateFire, LeakyIntegrateFire, Leaky>;
+using Neurons = NeuronList<IntegrateFire, LeakyIntegrateFire, Leaky, Ternary, IntegerLIF, ComplementaryLIF, TwoScaleLIF,
+                           SpikeTracer>;
 
 }  // namespace snn

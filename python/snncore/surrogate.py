@@ -30,7 +30,9 @@ __all__ = [
     "FastSigmoid",
     "LeakyKReLU",
     "LogTailedReLU",
+    "MultiLevel",
     "NonzeroSignLogAbs",
+    "OpenMultiLevel",
     "PiecewiseExp",
     "PiecewiseLeakyReLU",
     "PiecewiseQuadratic",
@@ -319,6 +321,33 @@ class StraightThrough(Surrogate):
         return u
 
 
+@dataclass(frozen=True)
+class MultiLevel(Surrogate):
+    """Gradient 1 where low <= u <= high, else 0: the window of spikes that are counts (SpikingJelly's
+    ``MultiLevelSpikeCount``; Luo et al., ECCV 2024, arXiv:2407.20708). The rounding belongs to ``IntegerLIFNode``.
+    """
+
+    low: float = 0.0
+    high: float = 4.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("high", self.high > self.low, "greater than low")
+
+    def step(self, u: Tensor) -> Tensor:
+        """Return u cut to [low, high]."""
+        return torch.where(u < self.low, self.low, torch.where(u > self.high, self.high, u))
+
+
+@dataclass(frozen=True)
+class OpenMultiLevel(MultiLevel):
+    """Gradient 1 where low < u < high, else 0: ``MultiLevel`` without the ends (``IELIFNode``)."""
+
+    def step(self, u: Tensor) -> Tensor:
+        """Return u cut to [low, high]."""
+        return torch.where(u <= self.low, self.low, torch.where(u >= self.high, self.high, u))
+
+
 # name -> class; the names are those of the compiled core
 SURROGATES: dict[str, type[Surrogate]] = {
     "atan": ATan,
@@ -327,7 +356,9 @@ SURROGATES: dict[str, type[Surrogate]] = {
     "fast_sigmoid": FastSigmoid,
     "leaky_k_relu": LeakyKReLU,
     "log_tailed_relu": LogTailedReLU,
+    "multi_level": MultiLevel,
     "nonzero_sign_log_abs": NonzeroSignLogAbs,
+    "open_multi_level": OpenMultiLevel,
     "piecewise_exp": PiecewiseExp,
     "piecewise_leaky_relu": PiecewiseLeakyReLU,
     "piecewise_quadratic": PiecewiseQuadratic,

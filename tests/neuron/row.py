@@ -30,6 +30,8 @@ class Row:
         spread: name of a per-channel parameter and the values it gets, so that no two channels are alike.
         error: roundings of the state, as a share of its largest value, that a step may differ by between the engines;
             more than the default only where an equation amplifies them, with the reason beside the row.
+        exact: False where the engines' potentials are equal in float64 but for a few roundings (1e-12), with the reason
+            beside the row; spikes are equal all the same.
         only: the surrogates this row is tested with; None: all. For a second row of the same equations.
     """
 
@@ -38,6 +40,7 @@ class Row:
     arguments: dict[str, Any] = field(default_factory=dict)
     spread: tuple[str, tuple[float, ...]] | None = None
     error: float = 1.0
+    exact: bool = True
     only: tuple[str, ...] | None = None
 
     def make(self, dtype: torch.dtype = torch.float64, **changes: Any) -> BaseNode:
@@ -72,7 +75,9 @@ NUMBERS: dict[str, dict[str, float]] = {
     "fast_sigmoid": {"alpha": 3.0},
     "leaky_k_relu": {"leak": 0.25, "k": 0.75},
     "log_tailed_relu": {"alpha": 0.125},
+    "multi_level": {"low": -0.3, "high": 1.7},
     "nonzero_sign_log_abs": {"alpha": 1.75},
+    "open_multi_level": {"low": -0.4, "high": 2.2},
     "piecewise_exp": {"alpha": 1.5},
     "piecewise_leaky_relu": {"w": 0.6, "c": 0.05},
     "piecewise_quadratic": {"alpha": 0.8},

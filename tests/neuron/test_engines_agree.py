@@ -36,11 +36,11 @@ def pairs(row, dtype):
 @BOTH
 def test_float64(row):
     for what, native, plain, *_ in pairs(row, torch.float64):
-        rate = plain["spike_seq"].mean()
+        rate = (plain["spike_seq"] != 0).double().mean()
         assert 0.05 < rate < 0.95, f"{what}: nothing to test, {rate:.2f} spikes per step"
         assert native.keys() == plain.keys()
         for key in native:
-            if key in ("spike_seq", "v_seq", "last"):
+            if key == "spike_seq" or (row.exact and key in ("v_seq", "last")):
                 assert torch.equal(native[key], plain[key]), f"{what}: {key}"
             else:
                 close(f"{what}: {key}", native[key], plain[key], 1e-12)
@@ -102,7 +102,7 @@ def test_half_types(row, dtype):
                 assert torch.equal(low[key], full[key].to(low[key].dtype)), f"{what}: {key}"
             # against the definition: no worse than that one rounding (and what float32 itself may differ by)
             u = margins(node, x_seq.float(), state)
-            same = check_spikes(what, low["spike_seq"].float(), plain["spike_seq"], u, plain["v_seq"], row)
+            same = check_spikes(what, low["spike_seq"], plain["spike_seq"].to(dtype), u, plain["v_seq"], row)
             close(f"{what}: v_seq", low["v_seq"][..., same], plain["v_seq"][..., same], FLOAT32 * row.error)
             want = plain["grad.x"][:, same]
             bound = (

@@ -16,6 +16,8 @@ CORNERS = {
     "piecewise_leaky_relu": lambda first, second: [first],
     "fake_numerical_gradient": lambda first, second: [1 / first],
     "log_tailed_relu": lambda first, second: [1.0],
+    "multi_level": lambda first, second: [-first, second],
+    "open_multi_level": lambda first, second: [-first, second],
     "rect": lambda first, second: [0.5 / first],
 }
 

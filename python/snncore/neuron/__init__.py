@@ -6,13 +6,33 @@ behaviour differs the class says so.
 """
 
 from .base import BaseNode
+from .clif import ComplementaryLIFNode
+from .integer import IELIFNode, IntegerLIFNode
 from .integrate_fire import IFNode
 from .leaky import Leaky
 from .lif import LIFNode
 from .plif import ParametricLIFNode
 from .stages import Stages
+from .stbif import STBIFNode
+from .ternary import TernaryIFNode, TernaryLIFNode
+from .tslif import TSLIFNode
 
-__all__ = ["NEURONS", "BaseNode", "IFNode", "LIFNode", "Leaky", "ParametricLIFNode", "Stages"]
+__all__ = [
+    "NEURONS",
+    "BaseNode",
+    "ComplementaryLIFNode",
+    "IELIFNode",
+    "IFNode",
+    "IntegerLIFNode",
+    "LIFNode",
+    "Leaky",
+    "ParametricLIFNode",
+    "STBIFNode",
+    "Stages",
+    "TSLIFNode",
+    "TernaryIFNode",
+    "TernaryLIFNode",
+]
 
 # the names of `snncore-train --neuron`
 NEURONS: dict[str, type[BaseNode]] = {
@@ -20,4 +40,11 @@ NEURONS: dict[str, type[BaseNode]] = {
     "lif": LIFNode,
     "plif": ParametricLIFNode,
     "leaky": Leaky,
+    "ternary_if": TernaryIFNode,
+    "ternary_lif": TernaryLIFNode,
+    "integer_lif": IntegerLIFNode,
+    "ielif": IELIFNode,
+    "clif": ComplementaryLIFNode,
+    "tslif": TSLIFNode,
+    "stbif": STBIFNode,
 }
