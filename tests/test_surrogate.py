@@ -24,7 +24,9 @@ DEFAULTS = {
     "fast_sigmoid": {"alpha": 25.0},
     "leaky_k_relu": {"leak": 0.0, "k": 1.0},
     "log_tailed_relu": {"alpha": 0.0},
+    "multi_level": {"low": 0.0, "high": 4.0},
     "nonzero_sign_log_abs": {"alpha": 1.0},
+    "open_multi_level": {"low": 0.0, "high": 4.0},
     "piecewise_exp": {"alpha": 1.0},
     "piecewise_leaky_relu": {"w": 1.0, "c": 0.01},
     "piecewise_quadratic": {"alpha": 1.0},
@@ -46,7 +48,9 @@ FORMULAS = {
     "fast_sigmoid": lambda u, a: 1 / (1 + a * abs(u)) ** 2,
     "leaky_k_relu": lambda u, leak, k: k if u >= 0 else leak,
     "log_tailed_relu": lambda u, a: a if u <= 0 else 1.0 if u <= 1 else 1 / u,
+    "multi_level": lambda u, low, high: 1.0 if low <= u <= high else 0.0,
     "nonzero_sign_log_abs": lambda u, a: 1 / (1 / a + abs(u)),
+    "open_multi_level": lambda u, low, high: 1.0 if low < u < high else 0.0,
     "piecewise_exp": lambda u, a: a / 2 * math.exp(-a * abs(u)),
     "piecewise_leaky_relu": lambda u, w, c: 1 / (2 * w) if abs(u) < w else c,
     "piecewise_quadratic": lambda u, a: max(0.0, a - a * a * abs(u)),
@@ -153,6 +157,8 @@ BAD = [
     ("squarewave_fourier_series", {"T_period": 0.0}), ("squarewave_fourier_series", {"T_period": math.nan}),
     ("squarewave_fourier_series", {"T_period": "8"}),
     ("leaky_k_relu", {"leak": math.nan}), ("leaky_k_relu", {"k": math.inf}), ("leaky_k_relu", {"k": "1"}),
+    ("multi_level", {"high": 0.0}), ("multi_level", {"high": math.inf}), ("multi_level", {"low": math.nan}),
+    ("multi_level", {"low": "0"}), ("open_multi_level", {"high": -1.0}), ("open_multi_level", {"low": -math.inf}),
     ("log_tailed_relu", {"alpha": math.nan}), ("log_tailed_relu", {"alpha": "0"}),
 ]  # fmt: skip
 

@@ -28,7 +28,8 @@ NODES = {
     "plif-no_decay_input": (ParametricLIFNode, "ParametricLIFNode", {"init_tau": 3.0, "decay_input": False}),
 }
 RESETS = {"hard": 0.0, "hard-0.25": -0.25, "soft": None}
-NOT_THERE = {"fast_sigmoid"}  # snnTorch's
+# snnTorch's; and what SpikingJelly has with a forward of its own (test_levels_against_peers.py)
+NOT_THERE = {"fast_sigmoid", "multi_level", "open_multi_level"}
 ALIAS = {"straight_through": "DeterministicPass"}
 
 

@@ -20,6 +20,8 @@ NUMBERS = {
     "fake_numerical_gradient": [{"alpha": 0.25}, {"alpha": 4.0}],
     "leaky_k_relu": [{"leak": 0.0, "k": 1.0}, {"leak": -0.5, "k": 2.0}],
     "log_tailed_relu": [{"alpha": 0.0}, {"alpha": 0.25}],
+    "multi_level": [{"low": 0.0, "high": 4.0}, {"low": -0.5, "high": 1.25}],
+    "open_multi_level": [{"low": 0.0, "high": 4.0}, {"low": -0.5, "high": 1.25}],
     "piecewise_leaky_relu": [{"w": 1.0, "c": 0.0078125}, {"w": 0.375, "c": 0.0}],
     "q_pseudo_spike": [{"alpha": 2.0}, {"alpha": 1.5}, {"alpha": 9.0}],
     "s2nn": [{"alpha": 4.0, "beta": 1.0}, {"alpha": 0.5, "beta": 3.0}],
