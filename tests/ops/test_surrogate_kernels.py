@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from snncore import ops
-from snncore.neuron import IFNode
+from snncore.neuron import ComplementaryLIFNode, IFNode
 from snncore.surrogate import SURROGATES, Surrogate, native_name
 
 # more numbers than the defaults; all exact in float32, so that both sides compute with the same ones
@@ -197,6 +197,20 @@ def test_exp_ends_at_the_smallest_normal_number():
         _, got = kernel(SURROGATES["piecewise_exp"](alpha=2.0), u)
         assert torch.equal(got, got[0].expand(4)), f"{dtype}: {got.tolist()}"
         assert torch.finfo(dtype).smallest_normal <= got[0] < 1e-37
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_logistic(dtype):
+    """m' = m / (1 + e^-h/tau) of CLIF, without a spike, from m = 1."""
+    z = torch.cat([torch.linspace(-80, 80, 20001), torch.logspace(-8, 0, 1001), torch.tensor([0.0, -0.0])]).to(dtype)
+    node = ComplementaryLIFNode(2.0, v_threshold=1e9, step_mode="m", engine="native")
+    _, (_, got) = node.run(2 * z.unsqueeze(0), (torch.zeros_like(z), torch.ones_like(z)))
+    want = torch.tensor([1 / (1 + math.exp(-v)) for v in z.tolist()], dtype=torch.float64)
+    assert ulps(got, want) <= 4
+    big = torch.finfo(dtype).max / 4
+    x = torch.tensor([[-big, -1e4, 1e4]], dtype=dtype)
+    _, (_, ends) = node.run(x, (torch.zeros(3, dtype=dtype), torch.ones(3, dtype=dtype)))
+    assert (ends[:2] < 1e-37).all() and (ends[:2] >= 0).all() and ends[2] == 1.0
 
 
 def test_log():
