@@ -36,7 +36,6 @@ class STBIFNode(SoftResetNode):
     """
 
     native = "stbif"
-    v_threshold: Coefficient
 
     def __init__(self, level: int = 32, sym: bool = False, **common: Any) -> None:
         super().__init__(**common)
