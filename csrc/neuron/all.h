@@ -1,12 +1,17 @@
 // The list of neurons. A neuron's number is its place here; Python reads names and numbers from the library.
 #pragma once
 
+#include "neuron/alpha.h"
 #include "neuron/clif.h"
+#include "neuron/cuba_lif.h"
 #include "neuron/if.h"
 #include "neuron/integer_lif.h"
+#include "neuron/lapicque.h"
 #include "neuron/leaky.h"
 #include "neuron/lif.h"
+#include "neuron/raf.h"
 #include "neuron/stbif.h"
+#include "neuron/synaptic.h"
 #include "neuron/ternary.h"
 #include "neuron/tslif.h"
 
@@ -18,6 +23,6 @@ struct NeuronList {
 };
 
 using Neurons = NeuronList<IntegrateFire, LeakyIntegrateFire, Leaky, Ternary, IntegerLIF, ComplementaryLIF, TwoScaleLIF,
-                           SpikeTracer>;
+                           SpikeTracer, CubaLif, Synaptic, Alpha, Lapicque, ResonateFire>;
 
 }  // namespace snn

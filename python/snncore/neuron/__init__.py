@@ -5,30 +5,40 @@ those that users of SpikingJelly (``IFNode``, ``LIFNode``, ``ParametricLIFNode``
 behaviour differs the class says so.
 """
 
+from .alpha import Alpha
 from .base import BaseNode
 from .clif import ComplementaryLIFNode
+from .cuba_lif import CUBALIFNode
 from .integer import IELIFNode, IntegerLIFNode
 from .integrate_fire import IFNode
+from .lapicque import Lapicque
 from .leaky import Leaky
 from .lif import LIFNode
 from .plif import ParametricLIFNode
+from .raf import RAFNode
 from .stages import Stages
 from .stbif import STBIFNode
+from .synaptic import Synaptic
 from .ternary import TernaryIFNode, TernaryLIFNode
 from .tslif import TSLIFNode
 
 __all__ = [
     "NEURONS",
+    "Alpha",
     "BaseNode",
+    "CUBALIFNode",
     "ComplementaryLIFNode",
     "IELIFNode",
     "IFNode",
     "IntegerLIFNode",
     "LIFNode",
+    "Lapicque",
     "Leaky",
     "ParametricLIFNode",
+    "RAFNode",
     "STBIFNode",
     "Stages",
+    "Synaptic",
     "TSLIFNode",
     "TernaryIFNode",
     "TernaryLIFNode",
@@ -47,4 +57,9 @@ NEURONS: dict[str, type[BaseNode]] = {
     "clif": ComplementaryLIFNode,
     "tslif": TSLIFNode,
     "stbif": STBIFNode,
+    "cubalif": CUBALIFNode,
+    "synaptic": Synaptic,
+    "alpha": Alpha,
+    "lapicque": Lapicque,
+    "raf": RAFNode,
 }

@@ -10,13 +10,23 @@ from torch import Tensor
 
 from .stages import Coefficient
 
-__all__ = ["as_rows", "channels_of", "lanes_per_channel", "to_step"]
+__all__ = ["as_rows", "channels_of", "exp_of", "lanes_per_channel", "log_of", "to_step"]
 
 
 def channels_of(coefficients: Iterable[Coefficient | None]) -> int | None:
     """Return None if all are numbers, else the channels of the widest tensor (1 for tensors [])."""
     sizes = [c.numel() for c in coefficients if isinstance(c, Tensor)]
     return max(sizes) if sizes else None
+
+
+def exp_of(coefficient: Coefficient) -> Coefficient:
+    """Return its exponential, differentiable where it is a tensor."""
+    return coefficient.exp() if isinstance(coefficient, Tensor) else math.exp(coefficient)
+
+
+def log_of(coefficient: Coefficient) -> Coefficient:
+    """Return its natural logarithm, differentiable where it is a tensor."""
+    return coefficient.log() if isinstance(coefficient, Tensor) else math.log(coefficient)
 
 
 def to_step(coefficient: Coefficient, dtype: torch.dtype, dim: int) -> Coefficient:

@@ -41,6 +41,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "lif": {"neuron": {"args": {"tau": 2.0}}},
         "plif": {"neuron": {"args": {"init_tau": 2.0}}},
         "leaky": {"neuron": {"args": {"beta": 0.9}}},
+        "cubalif": {"neuron": {"args": {"c_decay": 0.5, "v_decay": 0.75}}},
+        "synaptic": {"neuron": {"args": {"alpha": 0.9, "beta": 0.8}}},
+        "alpha": {"neuron": {"args": {"alpha": 0.9, "beta": 0.8}}},
+        "lapicque": {},
+        "raf": {},
     },
 }
 
