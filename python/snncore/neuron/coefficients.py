@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .stages import Coefficient
 
-__all__ = ["as_rows", "channels_of", "exp_of", "lanes_per_channel", "log_of", "to_step"]
+__all__ = ["as_rows", "channels_of", "exp_of", "lanes_per_channel", "log_of", "shown", "to_step"]
 
 
 def channels_of(coefficients: Iterable[Coefficient | None]) -> int | None:
@@ -27,6 +27,11 @@ def exp_of(coefficient: Coefficient) -> Coefficient:
 def log_of(coefficient: Coefficient) -> Coefficient:
     """Return its natural logarithm, differentiable where it is a tensor."""
     return coefficient.log() if isinstance(coefficient, Tensor) else math.log(coefficient)
+
+
+def shown(value: Coefficient) -> str:
+    """Return a coefficient for ``print(net)``: its number, or its size."""
+    return f"[{value.numel()}]" if isinstance(value, Tensor) and value.dim() else f"{float(value):g}"
 
 
 def to_step(coefficient: Coefficient, dtype: torch.dtype, dim: int) -> Coefficient:

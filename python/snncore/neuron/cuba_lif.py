@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..surrogate import Rect, Surrogate
 from .base import BaseNode
+from .coefficients import shown
 from .stages import Coefficient
 
 __all__ = ["CUBALIFNode", "cuba_lif_charge"]
@@ -73,4 +74,4 @@ class CUBALIFNode(BaseNode):
 
     def extra_repr(self) -> str:
         """Return the arguments that matter."""
-        return f"c_decay={self.c_decay}, v_decay={self.v_decay}, {super().extra_repr()}"
+        return f"c_decay={shown(self.c_decay)}, v_decay={shown(self.v_decay)}, {super().extra_repr()}"

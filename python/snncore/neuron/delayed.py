@@ -11,7 +11,7 @@ from ..surrogate import ATan, Surrogate
 from .base import BaseNode, Reset
 from .stages import Coefficient
 
-__all__ = ["DelayedReset", "cut_to_unit", "shown"]
+__all__ = ["DelayedReset", "cut_to_unit"]
 
 _ATAN = ATan(2.0)
 _MECHANISMS: dict[str, Reset] = {"subtract": None, "zero": 0.0, "none": "none"}
@@ -20,11 +20,6 @@ _MECHANISMS: dict[str, Reset] = {"subtract": None, "zero": 0.0, "none": "none"}
 def cut_to_unit(value: Coefficient) -> Coefficient:
     """Return ``value`` cut to [0, 1]."""
     return value.clamp(0.0, 1.0) if isinstance(value, Tensor) else min(max(value, 0.0), 1.0)
-
-
-def shown(value: Coefficient) -> str:
-    """Return a coefficient for ``print(net)``: its number, or its size."""
-    return f"[{value.numel()}]" if isinstance(value, Tensor) and value.dim() else f"{float(value):g}"
 
 
 class DelayedReset(BaseNode):

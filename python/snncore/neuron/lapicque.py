@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .coefficients import exp_of, log_of
-from .delayed import DelayedReset, shown
+from .coefficients import exp_of, log_of, shown
+from .delayed import DelayedReset
 from .stages import Coefficient
 
 __all__ = ["Lapicque"]

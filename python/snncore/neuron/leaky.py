@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .delayed import DelayedReset, cut_to_unit, shown
+from .coefficients import shown
+from .delayed import DelayedReset, cut_to_unit
 from .stages import Coefficient
 
 __all__ = ["Leaky"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .base import BaseNode
-from .coefficients import exp_of
+from .coefficients import exp_of, shown
 from .stages import Coefficient
 
 __all__ = ["RAFNode"]
@@ -65,4 +65,4 @@ class RAFNode(BaseNode):
 
     def extra_repr(self) -> str:
         """Return the arguments that matter."""
-        return f"b={self.b}, omega={self.omega}, dt={self.dt}, {super().extra_repr()}"
+        return f"b={shown(self.b)}, omega={shown(self.omega)}, dt={self.dt:g}, {super().extra_repr()}"

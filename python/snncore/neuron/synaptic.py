@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
+from .coefficients import shown
 from .cuba_lif import cuba_lif_charge
-from .delayed import DelayedReset, cut_to_unit, shown
+from .delayed import DelayedReset, cut_to_unit
 from .stages import Coefficient
 
 __all__ = ["Synaptic"]
