@@ -257,7 +257,7 @@ def test_positional_and_common_arguments():
     with pytest.raises(TypeError, match="threshhold"):
         LIFNode(threshhold=1.0)
     for cls in NEURONS.values():
-        assert "v_threshold=1.0" in repr(cls()) and cls.__name__ in repr(cls())
+        assert "v_threshold=" in repr(cls()) and cls.__name__ in repr(cls())
 
 
 # ---- what else torch can do to a function ----------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def log_of(coefficient: Coefficient) -> Coefficient:
 
 def shown(value: Coefficient) -> str:
     """Return a coefficient for ``print(net)``: its number, or its size."""
-    return f"[{value.numel()}]" if isinstance(value, Tensor) and value.dim() else f"{float(value):g}"
+    return f"[{value.numel()}]" if isinstance(value, Tensor) and value.numel() > 1 else f"{float(value):g}"
 
 
 def to_step(coefficient: Coefficient, dtype: torch.dtype, dim: int) -> Coefficient:

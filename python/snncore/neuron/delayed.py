@@ -37,8 +37,6 @@ class DelayedReset(BaseNode):
         **common: ``detach_reset``, ``step_mode``, ``store_v_seq``, ``engine`` of ``BaseNode``.
     """
 
-    v_threshold: Coefficient
-
     def __init__(
         self,
         *,

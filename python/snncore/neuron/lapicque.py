@@ -70,9 +70,12 @@ class Lapicque(DelayedReset):
             )
         if learn_beta and beta is None:
             raise self._bad("learn_beta", "come with beta", given, "pass beta, or R or C as a nn.Parameter")
-        self._coefficient("beta", beta if beta is None else self._learned("beta", beta, learn_beta))
-        self._coefficient("R", 1.0 if given == ["beta"] else R)
-        self._coefficient("C", C)
+        R = 1.0 if given == ["beta"] else R
+        for name, value, learn in (("beta", beta, learn_beta), ("R", R, False), ("C", C, False)):
+            if value is None:
+                setattr(self, name, None)
+            else:
+                self._coefficient(name, self._learned(name, value, learn))
         self._check_values()
 
     def _check_values(self) -> None:
