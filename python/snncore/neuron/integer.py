@@ -144,8 +144,10 @@ class IELIFNode(_Levels):
         common.setdefault("surrogate_function", OpenMultiLevel(0.0, float(levels)))
         scale = 1.0 / levels if scale is None else self._number("scale", scale)
         super().__init__(levels, levels, scale, **common)
-        self._coefficient("tau", tau)
-        if tau is not None:
+        if tau is None:
+            self.tau = None
+        else:
+            self._coefficient("tau", tau)
             require_above(self, 1.0, "tau")
 
     def coefficients(self) -> dict[str, Coefficient]:
