@@ -34,9 +34,8 @@ class Mine(surrogate.ATan):
 class Halved(IFNode):
     """Another equation under the name of IFNode's kernel."""
 
-    def charge(self, x, *state):
-        (v,) = state
-        return 0.5 * v + x
+    def charge(self, x, *state, **own):
+        return 0.5 * state[0] + x
 
 
 class SameCharge(LIFNode):
@@ -46,7 +45,7 @@ class SameCharge(LIFNode):
 class Own(BaseNode):
     """A neuron of a user, without kernel, with two states."""
 
-    def charge(self, x, *state):
+    def charge(self, x, *state, **own):
         v, i = state
         i = 0.5 * i + x
         return v + i, i
@@ -145,9 +144,15 @@ def test_switching_engines_later():
 
 # ---- bad arguments ---------------------------------------------------------------------------------------------------
 
+# what neither a number nor a tensor [] or [C] is
+NO_COEFFICIENT = [
+    torch.ones(2, 2), torch.ones(1, 1), torch.ones(0), torch.tensor(1), torch.tensor([True]), torch.ones(2).to(1j),
+    torch.tensor(math.nan), torch.tensor([0.5, math.inf]), torch.nn.Parameter(torch.tensor([math.nan])),
+]  # fmt: skip
 COMMON = [
     ("v_threshold", math.nan), ("v_threshold", math.inf), ("v_threshold", "1"), ("v_threshold", None),
-    ("v_threshold", True), ("v_threshold", torch.tensor(1.0)),
+    ("v_threshold", True), ("v_threshold", [1.0]), ("v_threshold", np.ones(2)),
+    *(("v_threshold", tensor) for tensor in NO_COEFFICIENT),
     ("step_mode", "x"), ("step_mode", None), ("step_mode", ["m"]),
     ("engine", "gpu"), ("engine", None), ("engine", {"native"}),
     ("surrogate_function", "atan"), ("surrogate_function", None), ("surrogate_function", torch.sigmoid),
@@ -160,13 +165,12 @@ V_RESET = [
 BAD = [
     *((cls, name, value) for cls in NEURONS.values() for name, value in COMMON),
     *((cls, name, value) for cls in (IFNode, LIFNode, ParametricLIFNode) for name, value in V_RESET),
-    *((LIFNode, "tau", value) for value in (1, 1.0, 0.5, -2.0, "2", math.nan, math.inf, None, True, torch.tensor(2.0))),
+    *((LIFNode, "tau", value) for value in (1, 1.0, 0.5, -2.0, "2", math.nan, math.inf, None, True)),
+    *((LIFNode, "tau", value) for value in (*NO_COEFFICIENT, torch.tensor(1.0), torch.tensor([2.0, 0.5]))),
     *((ParametricLIFNode, "init_tau", value) for value in (1, 0.0, "2", math.nan, math.inf, None)),
     *((ParametricLIFNode, "channels", value) for value in (0, -1, 2.0, "3", True)),
     *((cls, "v_rest", value) for cls in (LIFNode, ParametricLIFNode) for value in (math.nan, math.inf, "0")),
-    *((Leaky, "beta", value) for value in (
-        math.nan, math.inf, "0.9", None, torch.zeros(2, 2), torch.tensor([1, 2]), torch.tensor([0.5, math.nan]), [0.5]
-    )),
+    *((Leaky, "beta", value) for value in (math.nan, math.inf, "0.9", None, [0.5], *NO_COEFFICIENT)),
     *((Leaky, "reset_mechanism", value) for value in ("hard", None, "Subtract", ["zero"])),
     (Leaky, "v_reset", 0.0),
 ]  # fmt: skip
