@@ -14,6 +14,7 @@ from .. import ops
 from ..errors import ArgumentError, EngineError, StateError
 from ..ops import reference
 from ..ops.neuron import LEARNABLE_SURROGATES, state_dtype
+from ..ops.transforms import why_not_differentiable
 from ..surrogate import Sigmoid, Surrogate, native_name
 from .coefficients import as_rows, channels_of, lanes_per_channel, to_step
 from .stages import STAGES, Coefficient, Stages
@@ -270,8 +271,9 @@ class BaseNode(Stages, nn.Module):
             return f"the surrogate {type(self.surrogate_function).__name__} is not in snncore.surrogate"
         if self.surrogate_alpha is not None and name not in LEARNABLE_SURROGATES:
             return f"the surrogate {type(self.surrogate_function).__name__} has no slope alpha to be given as a tensor"
-        if x.device.type == "cpu":
-            return None
+        reason = why_not_differentiable()
+        if reason is not None or x.device.type == "cpu":
+            return reason
         if x.device.type == "cuda":
             return ops.cuda_ready()
         return f"there is no native kernel for device {x.device.type!r}"

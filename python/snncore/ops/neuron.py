@@ -14,9 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import StateError
+from ..errors import EngineError, StateError
 from .library import core
-from .transforms import TWICE, Definition, TransformableMultiStep, no_forward_mode, register_vmap_rules
+from .transforms import (
+    TWICE,
+    Definition,
+    TransformableMultiStep,
+    no_forward_mode,
+    register_vmap_rules,
+    transformed,
+    why_not_differentiable,
+)
 
 __all__ = ["LEARNABLE_SURROGATES", "NEURON_TABLE", "SURROGATE_NAMES", "Dynamics", "multi_step", "state_dtype"]
 
@@ -112,11 +120,6 @@ def _forward_ad_is_active() -> bool:
     return torch.autograd.forward_ad._current_level >= 0
 
 
-def _transformed() -> bool:
-    """True under torch.func (vmap, grad, ...)."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
-
-
 def _differentiable_backward(definition: Definition, ctx: Any, grads: tuple[Any, ...]) -> list[Tensor | None]:
     """First derivatives with a graph of their own (create_graph=True): those of the definition."""
     inputs = _saved(ctx)
@@ -205,9 +208,12 @@ def multi_step(
     """
     outputs: Any
     if torch.compiler.is_compiling():
+        reason = why_not_differentiable()
+        if reason is not None:
+            raise EngineError(f"multi_step.x_seq: must not be transformed here, got a transform: {reason}")
         op = getattr(_NAMESPACE, dynamics.neuron + "_forward").default
         outputs = op(x_seq, state_init, params, inner, *dynamics.arguments, keep_state, keep_v_seq)
-    elif _transformed():
+    elif transformed():
         outputs = TransformableMultiStep.apply(  # type: ignore[no-untyped-call]
             dynamics, x_seq, state_init, params, inner, keep_state, keep_v_seq, definition
         )

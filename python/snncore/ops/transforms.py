@@ -13,7 +13,15 @@ from ..errors import EngineError
 if TYPE_CHECKING:
     from .neuron import Dynamics
 
-__all__ = ["TWICE", "Definition", "TransformableMultiStep", "no_forward_mode", "register_vmap_rules"]
+__all__ = [
+    "TWICE",
+    "Definition",
+    "TransformableMultiStep",
+    "no_forward_mode",
+    "register_vmap_rules",
+    "transformed",
+    "why_not_differentiable",
+]
 
 # (x_seq, state_init, params) -> spike_seq, state_last [states, *], v_seq: the native call in differentiable torch
 Definition = Callable[[Tensor, "Tensor | None", "Tensor | None"], tuple[Tensor, Tensor, Tensor]]
@@ -22,15 +30,31 @@ TWICE = "the op alone gives first derivatives; a neuron of snncore.neuron differ
 _NAMESPACE = torch.ops.snncore
 
 
+def transformed() -> bool:
+    """Return True under torch.func (vmap, grad, jvp, ...)."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+# For the tracer of torch.compile, which does not know the call above; what torch.compiler.assume_constant_result does,
+# without the import of the compiler.
+transformed._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def why_not_differentiable() -> str | None:
+    """Return the reason why no native kernel serves the differentiation that is going on here, or None."""
+    if torch.autograd.forward_ad._current_level >= 0:
+        return "native kernels differentiate in reverse mode alone, and this is forward mode (jvp, jacfwd)"
+    if torch.compiler.is_compiling() and transformed():
+        return "torch.compile cannot trace torch.func (vmap, grad, ...) through a native kernel"
+    return None
+
+
 def no_forward_mode(ctx: Any, *tangents: Any) -> Any:
-    """Refuse forward-mode differentiation: the kernels go back in time."""
-    raise EngineError(
-        "multi_step.x_seq: must carry no forward-mode tangent (jvp, jacfwd, linearize) on the native engine, got one; "
-        "use engine='torch', or jacrev and grad"
-    )
+    """Refuse forward-mode differentiation, where torch would go on without a derivative."""
+    raise EngineError(f"multi_step.x_seq: must carry no tangent, got one: {why_not_differentiable()}; use a definition")
 
 
-# ---- vmap --------------------------------------------------------------------------------------------------------------
+# ---- vmap ----------------------------------------------------------------------------------------------------------
 # A batch becomes more lanes of the same call. Lane -> channel is (lane // inner) % channels, so lanes are laid out as
 # [k, channels, inner]. Where all share one `params` the batch goes first, [batch, k, channels, inner]; where each has
 # its own, or wants its own gradient of it, behind the channels, [k, channels, batch, inner]: channels * batch channels.
@@ -122,7 +146,7 @@ def register_vmap_rules(neuron: str) -> None:
     torch.library.register_vmap(f"snncore::{neuron}_backward", backward)
 
 
-# ---- autograd under torch.func -------------------------------------------------------------------------------------------
+# ---- autograd under torch.func -------------------------------------------------------------------------------------
 
 
 def _there(gradient: Tensor | None) -> Tensor | None:
@@ -141,7 +165,7 @@ def _pull_back(definition: Definition, tensors: list[Any]) -> tuple[Tensor, ...]
             full[i] = tensor
         return definition(*full)
 
-    outputs, pull = torch.func.vjp(run, *(inputs[i] for i in there))
+    outputs, pull = torch.func.vjp(run, *(inputs[i] for i in there))  # type: ignore[misc]
     found: tuple[Tensor, ...] = pull(
         tuple(torch.zeros_like(o) if _there(g) is None else g for o, g in zip(outputs, gradients, strict=True))
     )
@@ -155,7 +179,12 @@ class _FirstDerivatives(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        dynamics: Dynamics, definition: Definition | None, inner: int, want_state: bool, want_params: bool, *tensors: Any
+        dynamics: Dynamics,
+        definition: Definition | None,
+        inner: int,
+        want_state: bool,
+        want_params: bool,
+        *tensors: Any,
     ) -> Any:
         op = getattr(_NAMESPACE, dynamics.neuron + "_backward").default
         gradients = (_there(g) for g in tensors[:3])
@@ -163,7 +192,7 @@ class _FirstDerivatives(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        _, ctx.definition, _, *ctx.wanted = inputs[:5]
+        ctx.definition, ctx.wanted = inputs[1], inputs[3:5]
         ctx.save_for_backward(*inputs[5:])
 
     @staticmethod
@@ -181,7 +210,7 @@ class _FirstDerivatives(torch.autograd.Function):
             by_place = [None if t is None else found.pop(0) for t in tensors[3:]]
             return tuple(g for g, want in zip(by_place, (True, *ctx.wanted), strict=True) if want and g is not None)
 
-        _, pull = torch.func.vjp(first, *(tensors[i] for i in used))
+        _, pull = torch.func.vjp(first, *(tensors[i] for i in used))  # type: ignore[misc]
         returned = (True, ctx.wanted[0], ctx.wanted[1] and tensors[5] is not None)
         found = pull(tuple(g for g, want in zip(twice, returned, strict=True) if want))
         results: list[Any] = [None] * 6
@@ -193,7 +222,7 @@ class _FirstDerivatives(torch.autograd.Function):
 
 
 class TransformableMultiStep(torch.autograd.Function):
-    """``multi_step`` under torch.func; the Function of eager mode is several times as quick but cannot be transformed."""
+    """``multi_step`` under torch.func; the Function of eager mode is several times as quick but not transformable."""
 
     generate_vmap_rule = True
 
@@ -208,16 +237,19 @@ class TransformableMultiStep(torch.autograd.Function):
         keep_v_seq: bool,
         definition: Definition | None,
     ) -> Any:
+        """Call the op."""
         op = getattr(_NAMESPACE, dynamics.neuron + "_forward").default
         return op(x_seq, state_init, params, inner, *dynamics.arguments, keep_state, keep_v_seq)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Keep what backward needs."""
         ctx.dynamics, x_seq, state_init, params, ctx.inner, _, _, ctx.definition = inputs
         ctx.save_for_backward(x_seq, state_init, params)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
+        """Return the gradients of x_seq, state_init and params."""
         want_x, want_state, want_params = ctx.needs_input_grad[1:4]
         found = _FirstDerivatives.apply(  # type: ignore[no-untyped-call]
             ctx.dynamics, ctx.definition, ctx.inner, want_state, want_params, *grads, *ctx.saved_tensors
