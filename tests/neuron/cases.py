@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuron import rows_basic, rows_levels
+from neuron import rows_basic, rows_learned, rows_levels
 from neuron.row import CHANNELS, STEP_SHAPE, V_THRESHOLD, Row, surrogates
 from snncore.neuron import BaseNode
 from snncore.ops.neuron import state_dtype
 
 __all__ = ["CHANNELS", "FEW", "ROWS", "STEP_SHAPE", "V_THRESHOLD", "Row", "per_channel", "surrogates", "tensors"]
 
-ROWS: dict[str, Row] = {row.name: row for family in (rows_basic, rows_levels) for row in family.ROWS}
+ROWS: dict[str, Row] = {row.name: row for family in (rows_basic, rows_learned, rows_levels) for row in family.ROWS}
 
 
 def tensors(node: BaseNode) -> dict[str, Tensor]:
@@ -34,7 +34,8 @@ def _few() -> list[Row]:
     for row in ROWS.values():
         node = row.make()
         kinds = tuple((name, t.numel() > 1, t.requires_grad) for name, t in tensors(node).items())
-        alike.setdefault((type(node), node.native, kinds), []).append(row)
+        common = isinstance(node.v_threshold, Tensor) or node.surrogate_alpha is not None  # as every neuron may have
+        alike.setdefault((None if common else type(node), kinds), []).append(row)
     return [rows[number % len(rows)] for number, rows in enumerate(alike.values())]
 
 

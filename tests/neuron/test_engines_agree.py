@@ -76,7 +76,8 @@ def test_float32(row):
                 close(f"{what}: {key}", native[key][..., same], plain[key][..., same], FLOAT32 * row.error)
         if same.all():
             for key in native.keys() - {"spike_seq", "v_seq", "last", "grad.x", "grad.state"}:
-                close(f"{what}: {key}", native[key], plain[key], FLOAT32 * row.error)
+                # a sum over lanes and steps may cancel: its terms are of size 1
+                close(f"{what}: {key}", native[key], plain[key], FLOAT32 * row.error, least=1.0)
 
 
 @BOTH
