@@ -12,6 +12,7 @@ like that of multi-level spikes, is a firing rule and belongs to a neuron.
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, fields
 
@@ -373,6 +374,13 @@ SURROGATES: dict[str, type[Surrogate]] = {
 }
 
 _NAME_OF: dict[type, str] = {cls: name for name, cls in SURROGATES.items()}
+
+
+def with_alpha(surrogate: Surrogate, alpha: object) -> Surrogate:
+    """Return ``surrogate`` with this slope, unchecked: it was checked when given, and is learned since."""
+    changed = copy.copy(surrogate)
+    object.__setattr__(changed, "alpha", alpha)
+    return changed
 
 
 def native_name(surrogate: object) -> str | None:

@@ -8,23 +8,41 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuron import rows_basic, rows_levels, rows_synaptic
+from neuron import rows_basic, rows_learned, rows_levels, rows_synaptic
 from neuron.row import CHANNELS, STEP_SHAPE, V_THRESHOLD, Row, surrogates
 from snncore.neuron import BaseNode
 from snncore.ops.neuron import state_dtype
 
-__all__ = ["CHANNELS", "FEW", "ROWS", "STEP_SHAPE", "V_THRESHOLD", "Row", "surrogates"]
+__all__ = ["CHANNELS", "FEW", "ROWS", "STEP_SHAPE", "V_THRESHOLD", "Row", "per_channel", "surrogates", "tensors"]
 
-ROWS: dict[str, Row] = {row.name: row for family in (rows_basic, rows_levels, rows_synaptic) for row in family.ROWS}
+ROWS: dict[str, Row] = {
+    row.name: row for family in (rows_basic, rows_learned, rows_levels, rows_synaptic) for row in family.ROWS
+}
 
-# one of every equation, for what need not be looked at with every reset
-FEW = [
-    ROWS[name]
-    for name in (
-        "if-soft", "if-hard-0.25", "lif-hard-0.25", "lif-no_decay_input-soft", "plif-hard", "plif-channels-soft",
-        "leaky-subtract-delayed-learn_betas", "leaky-zero-delayed-beta", "leaky-subtract-at_once-learn_beta",
-    )
-]  # fmt: skip
+
+def tensors(node: BaseNode) -> dict[str, Tensor]:
+    """Return the node's coefficients that are tensors, learned or not."""
+    return dict([*node.named_parameters(), *node.named_buffers()])
+
+
+def per_channel(row: Row) -> bool:
+    """True where a step must have CHANNELS channels."""
+    return any(t.numel() > 1 for t in tensors(row.make()).values())
+
+
+def _few() -> list[Row]:
+    """Return one row of every neuron and every set of tensors, one after another with another reset or switch."""
+    alike: dict[tuple[Any, ...], list[Row]] = {}
+    for row in ROWS.values():
+        node = row.make()
+        kinds = tuple((name, t.numel() > 1, t.requires_grad) for name, t in tensors(node).items())
+        common = isinstance(node.v_threshold, Tensor) or node.surrogate_alpha is not None  # as every neuron may have
+        alike.setdefault((None if common else type(node), kinds), []).append(row)
+    return [rows[number % len(rows)] for number, rows in enumerate(alike.values())]
+
+
+# for what need not be looked at with every reset and switch
+FEW = _few()
 
 
 def inputs(dtype: torch.dtype, T: int = 6, shape: tuple[int, ...] = STEP_SHAPE, seed: int = 0) -> Tensor:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from snncore import surrogate
 from snncore.neuron import BaseNode
-from snncore.ops.neuron import state_dtype
+from snncore.ops.neuron import LEARNABLE_SURROGATES, state_dtype
 
 CHANNELS = 3
 STEP_SHAPE = (2, CHANNELS, 5)  # [B, C, L]
@@ -28,6 +29,8 @@ class Row:
         name: what a failing test is called.
         node, arguments: the class and how it is built.
         spread: name of a per-channel parameter and the values it gets, so that no two channels are alike.
+        alpha: "number", or what the slope of the row's surrogates is: a tensor "fixed" or "learned", with "_channels"
+            one per channel. Surrogates without a slope that can be learned are left out.
         error: roundings of the state, as a share of its largest value, that a step may differ by between the engines;
             more than the default only where an equation amplifies them, with the reason beside the row.
         exact: False where the engines' potentials are equal in float64 but for a few roundings (1e-12), with the reason
@@ -39,6 +42,7 @@ class Row:
     node: type[BaseNode]
     arguments: dict[str, Any] = field(default_factory=dict)
     spread: tuple[str, tuple[float, ...]] | None = None
+    alpha: str = "number"
     error: float = 1.0
     exact: bool = True
     only: tuple[str, ...] | None = None
@@ -46,6 +50,9 @@ class Row:
     def make(self, dtype: torch.dtype = torch.float64, **changes: Any) -> BaseNode:
         """Build the neuron in step_mode 'm', parameters in the dtype of states beside ``dtype``."""
         arguments = {"step_mode": "m", "v_threshold": V_THRESHOLD, **self.arguments, **changes}
+        if self.alpha != "number":
+            chosen = arguments.get("surrogate_function", surrogate.Sigmoid())
+            arguments["surrogate_function"] = sloped(chosen, self.alpha)
         node = self.node(**copy.deepcopy(arguments)).to(state_dtype(dtype))
         if self.spread is not None:
             name, values = self.spread
@@ -55,7 +62,20 @@ class Row:
 
     def surrogates(self) -> dict[str, surrogate.Surrogate]:
         """Return the surrogates this row is tested with."""
-        return {name: s for name, s in surrogates().items() if self.only is None or name in self.only}
+        tensors = self.alpha != "number"
+        return {
+            name: s for name, s in surrogates().items()
+            if (self.only is None or name in self.only) and (name in LEARNABLE_SURROGATES or not tensors)
+        }  # fmt: skip
+
+
+def sloped(chosen: surrogate.Surrogate, alpha: str) -> surrogate.Surrogate:
+    """Return ``chosen`` with its alpha as a tensor, as ``Row.alpha`` says."""
+    number = chosen.numbers[0]
+    value = torch.tensor(number)
+    if alpha.endswith("_channels"):
+        value = number * torch.linspace(0.9, 1.3, CHANNELS)
+    return replace(chosen, alpha=nn.Parameter(value) if alpha.startswith("learned") else value)
 
 
 def with_resets(rows: list[Row], resets: dict[str, Any] = RESETS) -> list[Row]:

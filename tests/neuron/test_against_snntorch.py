@@ -30,18 +30,18 @@ BETAS = {
 }
 
 
-def data(scale: float, shift: float, with_v_init: bool):
+def data(scale: float, shift: float, with_state: bool):
     generator = torch.Generator().manual_seed(5)
     x_seq = torch.randn(T, *SHAPE, generator=generator, dtype=torch.float64) * scale + shift
-    v_init = torch.randn(SHAPE, generator=generator, dtype=torch.float64) * 0.3
-    return x_seq, v_init if with_v_init else None
+    state = torch.randn((1, *SHAPE), generator=generator, dtype=torch.float64) * 0.3
+    return x_seq, state if with_state else None
 
 
-def step_through(node, x_seq, v_init):
+def step_through(node, x_seq, state):
     """As ``evaluate``, with snnTorch's Leaky called once a step; its spikes are float32 whatever x is."""
     x_seq = x_seq.clone().requires_grad_()
-    mem = torch.zeros_like(x_seq[0]) if v_init is None else v_init.clone()
-    first = mem.requires_grad_()
+    first = (torch.zeros_like(x_seq[:1]) if state is None else state.clone()).requires_grad_()
+    mem = first[0]
     spikes, potentials = [], []
     for x in x_seq:
         spike, mem = node(x, mem)
@@ -50,13 +50,13 @@ def step_through(node, x_seq, v_init):
     spike_seq, v_seq = torch.stack(spikes), torch.stack(potentials)
     w_spike, w_v, w_last = weights(x_seq)
     ((spike_seq * w_spike).sum() + (v_seq * w_v).sum() + (mem * w_last).sum()).backward()
-    out = {"spike_seq": spike_seq.detach(), "v_seq": v_seq.detach(), "v_last": v_seq[-1].detach(), "grad.x": x_seq.grad}
-    if v_init is not None:
-        out["grad.v_init"] = first.grad
+    out = {"spike_seq": spike_seq.detach(), "v_seq": v_seq.detach(), "last": v_seq[-1:].detach(), "grad.x": x_seq.grad}
+    if state is not None:
+        out["grad.state"] = first.grad
     return out | {f"grad.{n}": p.grad for n, p in node.named_parameters() if n == "beta"}
 
 
-def compare(mechanism, delay, beta, learn, x_seq, v_init, tolerance):
+def compare(mechanism, delay, beta, learn, x_seq, state, tolerance):
     for name, (ours, theirs) in GRADS.items():
         what = f"{name}, {mechanism}, reset_delay={delay}, learn_beta={learn}"
         node = Leaky(
@@ -67,7 +67,7 @@ def compare(mechanism, delay, beta, learn, x_seq, v_init, tolerance):
             beta, threshold=V_THRESHOLD, spike_grad=theirs and theirs(), reset_mechanism=mechanism, reset_delay=delay,
             learn_beta=learn,
         ).double()  # fmt: skip
-        got, want = evaluate(node, x_seq, v_init), step_through(peer, x_seq, v_init)
+        got, want = evaluate(node, x_seq, state), step_through(peer, x_seq, state)
         assert got.keys() == want.keys()
         rate = want["spike_seq"].mean()
         assert 0.05 < rate < 0.95, f"{what}: nothing to test, {rate:.2f} spikes per step"
@@ -80,7 +80,7 @@ def compare(mechanism, delay, beta, learn, x_seq, v_init, tolerance):
 @pytest.mark.parametrize("beta", BETAS.values(), ids=BETAS)
 @pytest.mark.parametrize("mechanism", ["subtract", "zero", "none"])
 def test_delayed_reset(mechanism, beta, learn):
-    compare(mechanism, True, beta, learn, *data(1.0, 0.6, with_v_init=learn), 1e-10)
+    compare(mechanism, True, beta, learn, *data(1.0, 0.6, with_state=learn), 1e-10)
 
 
 @pytest.mark.parametrize("learn", [False, True], ids=["fixed", "learn_beta"])
@@ -91,13 +91,13 @@ def test_reset_at_once(mechanism, beta, learn):
 
     Its reset then carries a gradient through spikes that are float32, which rounds it to 2^-24: hence 1e-6.
     """
-    x_seq, v_init = data(0.8, 0.4, with_v_init=learn)
+    x_seq, state = data(0.8, 0.4, with_state=learn)
     if mechanism == "subtract":  # h = beta * v + x below 2 thresholds
         x_seq.clamp_(max=1.95 * V_THRESHOLD - V_THRESHOLD * torch.as_tensor(beta).double().clamp(0.0, 1.0))
         node = Leaky(beta, v_threshold=V_THRESHOLD, reset_delay=False, step_mode="m", store_v_seq=True).double()
         node(x_seq)
         assert node.v_seq.max() < V_THRESHOLD, "this input leaves that regime"
-    compare(mechanism, False, beta, learn, x_seq, v_init, 1e-6)
+    compare(mechanism, False, beta, learn, x_seq, state, 1e-6)
 
 
 def test_reset_at_once_loses_no_spike_where_snntorch_does():

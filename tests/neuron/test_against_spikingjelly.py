@@ -40,12 +40,12 @@ def theirs(name, ours):
     return getattr(sj_surrogate, ALIAS.get(name, type(ours).__name__))(**dataclasses.asdict(ours))
 
 
-def step_through(node, x_seq, v_init):
+def step_through(node, x_seq, state):
     """As ``evaluate``, with SpikingJelly's node called once a step."""
     x_seq = x_seq.clone().requires_grad_()
-    if v_init is not None:
-        v_init = v_init.clone().requires_grad_()
-        node.v = v_init
+    if state is not None:
+        state = state.clone().requires_grad_()
+        node.v = state[0]
     spikes, potentials = [], []
     for x in x_seq:
         spikes.append(node(x))
@@ -53,9 +53,9 @@ def step_through(node, x_seq, v_init):
     spike_seq, v_seq = torch.stack(spikes), torch.stack(potentials)
     w_spike, w_v, w_last = weights(x_seq)
     ((spike_seq * w_spike).sum() + (v_seq * w_v).sum() + (node.v * w_last).sum()).backward()
-    out = {"spike_seq": spike_seq.detach(), "v_seq": v_seq.detach(), "v_last": v_seq[-1].detach(), "grad.x": x_seq.grad}
-    if v_init is not None:
-        out["grad.v_init"] = v_init.grad
+    out = {"spike_seq": spike_seq.detach(), "v_seq": v_seq.detach(), "last": v_seq[-1:].detach(), "grad.x": x_seq.grad}
+    if state is not None:
+        out["grad.state"] = state.grad
     return out | {f"grad.{name}": parameter.grad for name, parameter in node.named_parameters()}
 
 
@@ -82,10 +82,10 @@ def test_spikes_potentials_and_gradients(row, v_reset):
             continue
         for detach in (False, True):
             what = f"{kind}, detach_reset={detach}"
-            v_init = start(torch.float64) if (number + detach) % 2 else None
             node = cls(surrogate_function=ours, detach_reset=detach, step_mode="m", engine="native", **common).double()
+            state = start(node, torch.float64) if (number + detach) % 2 else None
             node_sj = getattr(sj_neuron, name)(surrogate_function=peer, detach_reset=detach, **common).double()
-            got, want = evaluate(node, x_seq, v_init), step_through(node_sj, x_seq, v_init)
+            got, want = evaluate(node, x_seq, state), step_through(node_sj, x_seq, state)
             assert torch.equal(got["spike_seq"], want["spike_seq"]), what
             assert got.keys() == want.keys()
             for key in got:

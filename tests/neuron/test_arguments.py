@@ -31,12 +31,21 @@ class Mine(surrogate.ATan):
         return 2 * u
 
 
+@dataclass(frozen=True)
+class Sloped(surrogate.Surrogate):
+    """A surrogate of a user that looks at its slope when it is used, and not before."""
+
+    alpha: float | torch.Tensor
+
+    def step(self, u):
+        return self.alpha * u
+
+
 class Halved(IFNode):
     """Another equation under the name of IFNode's kernel."""
 
-    def charge(self, x, *state):
-        (v,) = state
-        return 0.5 * v + x
+    def charge(self, x, *state, **own):
+        return 0.5 * state[0] + x
 
 
 class SameCharge(LIFNode):
@@ -46,7 +55,7 @@ class SameCharge(LIFNode):
 class Own(BaseNode):
     """A neuron of a user, without kernel, with two states."""
 
-    def charge(self, x, *state):
+    def charge(self, x, *state, **own):
         v, i = state
         i = 0.5 * i + x
         return v + i, i
@@ -145,9 +154,16 @@ def test_switching_engines_later():
 
 # ---- bad arguments ---------------------------------------------------------------------------------------------------
 
+# what neither a number nor a tensor [] or [C] is
+NO_COEFFICIENT = [
+    torch.ones(2, 2), torch.ones(1, 1), torch.ones(0), torch.tensor(1), torch.tensor([True]), torch.ones(2).to(1j),
+    torch.tensor(math.nan), torch.tensor([0.5, math.inf]), torch.nn.Parameter(torch.tensor([math.nan])),
+]  # fmt: skip
 COMMON = [
+    *(("surrogate_function", Sloped(tensor)) for tensor in NO_COEFFICIENT),
     ("v_threshold", math.nan), ("v_threshold", math.inf), ("v_threshold", "1"), ("v_threshold", None),
-    ("v_threshold", True), ("v_threshold", torch.tensor(1.0)),
+    ("v_threshold", True), ("v_threshold", [1.0]), ("v_threshold", np.ones(2)),
+    *(("v_threshold", tensor) for tensor in NO_COEFFICIENT),
     ("step_mode", "x"), ("step_mode", None), ("step_mode", ["m"]),
     ("engine", "gpu"), ("engine", None), ("engine", {"native"}),
     ("surrogate_function", "atan"), ("surrogate_function", None), ("surrogate_function", torch.sigmoid),
@@ -160,13 +176,12 @@ V_RESET = [
 BAD = [
     *((cls, name, value) for cls in NEURONS.values() for name, value in COMMON),
     *((cls, name, value) for cls in (IFNode, LIFNode, ParametricLIFNode) for name, value in V_RESET),
-    *((LIFNode, "tau", value) for value in (1, 1.0, 0.5, -2.0, "2", math.nan, math.inf, None, True, torch.tensor(2.0))),
+    *((LIFNode, "tau", value) for value in (1, 1.0, 0.5, -2.0, "2", math.nan, math.inf, None, True)),
+    *((LIFNode, "tau", value) for value in (*NO_COEFFICIENT, torch.tensor(1.0), torch.tensor([2.0, 0.5]))),
     *((ParametricLIFNode, "init_tau", value) for value in (1, 0.0, "2", math.nan, math.inf, None)),
     *((ParametricLIFNode, "channels", value) for value in (0, -1, 2.0, "3", True)),
     *((cls, "v_rest", value) for cls in (LIFNode, ParametricLIFNode) for value in (math.nan, math.inf, "0")),
-    *((Leaky, "beta", value) for value in (
-        math.nan, math.inf, "0.9", None, torch.zeros(2, 2), torch.tensor([1, 2]), torch.tensor([0.5, math.nan]), [0.5]
-    )),
+    *((Leaky, "beta", value) for value in (math.nan, math.inf, "0.9", None, [0.5], *NO_COEFFICIENT)),
     *((Leaky, "reset_mechanism", value) for value in ("hard", None, "Subtract", ["zero"])),
     (Leaky, "v_reset", 0.0),
 ]  # fmt: skip
@@ -174,7 +189,8 @@ BAD = [
 
 @pytest.mark.parametrize(("cls", "name", "value"), BAD, ids=lambda v: getattr(v, "__name__", str(v)))
 def test_bad_arguments_are_named(cls, name, value):
-    with pytest.raises(ArgumentError, match=rf"^{cls.__name__}\.{name}: must .*, got .*; ") as caught:
+    named = "surrogate_alpha" if isinstance(value, Sloped) else name
+    with pytest.raises(ArgumentError, match=rf"(?s)^{cls.__name__}\.{named}: must .*, got .*; ") as caught:
         cls(**{name: value})
     assert isinstance(caught.value, ValueError)
 
@@ -223,9 +239,13 @@ def test_bad_inputs_are_named(name, engine):
 
 @pytest.mark.parametrize("engine", ["native", "torch"])
 def test_wrong_channels_are_named(engine):
+    three = torch.full((CHANNELS,), 2.0)
     makes = {
-        "channels": lambda: ParametricLIFNode(channels=CHANNELS, engine=engine),
-        "beta": lambda: Leaky(torch.full((CHANNELS,), 0.5), engine=engine),
+        "w": lambda: ParametricLIFNode(channels=CHANNELS, engine=engine),
+        "beta": lambda: Leaky(three / 4, engine=engine),
+        "tau": lambda: LIFNode(three, engine=engine),
+        "v_threshold": lambda: IFNode(v_threshold=torch.nn.Parameter(three), engine=engine),
+        "surrogate_alpha": lambda: IFNode(surrogate_function=surrogate.ATan(three), engine=engine),
     }
     for argument, make in makes.items():
         for shape in ((4, 2, CHANNELS + 1), (4, 2, 1, 5), (4, CHANNELS), (4, 2, 2 * CHANNELS, 5), (4, CHANNELS, 2)):
@@ -261,30 +281,6 @@ def test_positional_and_common_arguments():
 
 
 # ---- what else torch can do to a function ----------------------------------------------------------------------------
-
-
-def test_transforms_are_right_or_refused():
-    node = LIFNode(step_mode="m", engine="native")
-    x = inputs(torch.float64)
-    want = node(x)
-    with torch.no_grad():
-        try:
-            got = torch.func.vmap(node.run, in_dims=1, out_dims=1)(x)[0]
-        except (RuntimeError, ValueError):
-            pass
-        else:
-            assert torch.equal(got, want)
-    with pytest.raises(RuntimeError):
-        torch.func.jvp(lambda x: node(x), (x,), (torch.ones_like(x),))
-    with pytest.raises(RuntimeError), torch.autograd.forward_ad.dual_level():
-        node(torch.autograd.forward_ad.make_dual(x, torch.ones_like(x)))
-    try:
-        got = torch.func.grad(lambda x: node(x).sum())(x)
-    except RuntimeError:
-        pass
-    else:
-        x.requires_grad_()
-        assert torch.equal(got, torch.autograd.grad(node(x).sum(), x)[0])
 
 
 @pytest.mark.parametrize("reentrant", [False, True])

@@ -21,25 +21,26 @@ def fresh_compiler():
     torch._dynamo.reset()
 
 
-def results(function, node, x_seq, v_init):
+def results(function, node, x_seq, state):
     """Forward and backward through ``function``, which is node.run, compiled or not."""
-    x_seq, v_init = x_seq.detach().requires_grad_(), v_init.detach().requires_grad_()
+    x_seq, state = x_seq.detach().requires_grad_(), state.detach().requires_grad_()
     node.zero_grad()
-    spike_seq, (last,) = function(x_seq, (v_init,))
-    w_spike, _, w_last = weights(x_seq)
+    spike_seq, last = function(x_seq, tuple(state.unbind(0)))
+    last = torch.stack(tuple(last))
+    w_spike, _, w_last = weights(x_seq, len(last))
     ((spike_seq * w_spike).sum(dtype=last.dtype) + (last * w_last).sum()).backward()
-    out = {"spike_seq": spike_seq, "last": last, "grad.x": x_seq.grad, "grad.v_init": v_init.grad}
+    out = {"spike_seq": spike_seq, "last": last, "grad.x": x_seq.grad, "grad.state": state.grad}
     return out | {f"grad.{n}": p.grad.clone() for n, p in node.named_parameters()}
 
 
 def compare(row, dtype, backend):
-    x_seq, v_init = inputs(dtype), start(dtype)
+    x_seq, state = inputs(dtype), start(row, dtype)
     node = row.make(dtype, engine="native")
-    eager = results(node.run, node, x_seq, v_init)
-    compiled = results(torch.compile(node.run, fullgraph=True, backend=backend), node, x_seq, v_init)
+    eager = results(node.run, node, x_seq, state)
+    compiled = results(torch.compile(node.run, fullgraph=True, backend=backend), node, x_seq, state)
     assert eager.keys() == compiled.keys()
     for key in eager:
-        if backend == "aot_eager" or key in ("spike_seq", "last", "grad.x", "grad.v_init"):
+        if backend == "aot_eager" or key in ("spike_seq", "last", "grad.x", "grad.state"):
             assert torch.equal(eager[key], compiled[key]), key
         else:  # the compiler may write exp(-w) in its own way
             close(key, compiled[key], eager[key], 1e-12 if dtype == torch.float64 else 1e-5)
@@ -124,9 +125,7 @@ class Calls(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.namespace == "snncore":
-            x_seq = (
-                args[0] if func.__name__.startswith(tuple(f"{n}_forward" for n in ("if", "lif", "leaky"))) else args[3]
-            )
+            x_seq = args[0] if "_forward" in func.__name__ else args[3]
             self.seen.append((func.__name__.split(".")[0], x_seq.dtype))
         return func(*args, **(kwargs or {}))
 

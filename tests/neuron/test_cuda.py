@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from neuron.cases import CHANNELS, FEW, ROWS, V_THRESHOLD, close, evaluate, inputs, start, surrogates
+from neuron.cases import CHANNELS, FEW, ROWS, V_THRESHOLD, close, evaluate, inputs, start
 from neuron.test_engines_agree import FLOAT32
 from snncore import ops
 from snncore.neuron import IFNode, LIFNode
@@ -22,17 +22,17 @@ def kernels():
         pytest.skip(reason)
 
 
-def on_both(make, x_seq, v_init=None):
-    want = evaluate(make(), x_seq, v_init)
-    got = evaluate(make().cuda(), x_seq.cuda(), None if v_init is None else v_init.cuda())
+def on_both(make, x_seq, state=None):
+    want = evaluate(make(), x_seq, state)
+    got = evaluate(make().cuda(), x_seq.cuda(), None if state is None else state.cuda())
     assert all(value.is_cuda for value in got.values())
     return {key: value.cpu() for key, value in got.items()}, want
 
 
-def compare(what, got, want, dtype):
+def compare(what, got, want, dtype, error=1.0):
     """Arithmetic is the same; tau = 1 + exp(-w) and sums over lanes may be rounded otherwise."""
     assert got.keys() == want.keys()
-    tolerance = 1e-12 if dtype == torch.float64 else FLOAT32
+    tolerance = 1e-12 if dtype == torch.float64 else FLOAT32 * error
     low = torch.finfo(dtype).eps if dtype.itemsize == 2 else 0.0
     assert torch.equal(got["spike_seq"], want["spike_seq"]), f"{what}: spikes"
     for key in want.keys() - {"spike_seq"}:
@@ -44,20 +44,20 @@ def compare(what, got, want, dtype):
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 @each_dtype
 def test_equals_the_cpu(row, dtype):
-    for number, (name, surrogate) in enumerate(surrogates().items()):
+    for number, (name, surrogate) in enumerate(row.surrogates().items()):
         for detach in (False, True):
-            v_init = start(dtype) if (number + detach) % 2 else None
+            state = start(row, dtype) if (number + detach) % 2 else None
             given = {"surrogate_function": surrogate, "detach_reset": detach, "engine": "native"}
-            got, want = on_both(lambda given=given: row.make(dtype, **given), inputs(dtype), v_init)
-            compare(f"{name}, detach_reset={detach}", got, want, dtype)
+            got, want = on_both(lambda given=given: row.make(dtype, **given), inputs(dtype), state)
+            compare(f"{name}, detach_reset={detach}", got, want, dtype, row.error)
 
 
 @pytest.mark.parametrize("row", FEW, ids=lambda row: row.name)
 @each_dtype
 def test_shapes(row, dtype):
     for T, shape in ((1, (1, CHANNELS)), (300, (2, CHANNELS, 5)), (3, (1, CHANNELS, 85)), (5, (7, CHANNELS, 1001))):
-        got, want = on_both(lambda: row.make(dtype, engine="native"), inputs(dtype, T, shape), start(dtype, shape))
-        compare(f"T={T}, step {shape}", got, want, dtype)
+        got, want = on_both(lambda: row.make(dtype, engine="native"), inputs(dtype, T, shape), start(row, dtype, shape))
+        compare(f"T={T}, step {shape}", got, want, dtype, row.error)
     for shape in ((0, 2, CHANNELS, 5), (4, 0, CHANNELS, 5), (4, 2, CHANNELS, 0)):
         node = row.make(dtype, engine="native").cuda()
         assert node(torch.empty(shape, dtype=dtype, device="cuda")).shape == shape
@@ -108,4 +108,4 @@ def test_devices_do_not_mix():
     with pytest.raises(RuntimeError, match="state"):
         node.run(torch.zeros(2, 3, device="cuda"), (torch.zeros(3),))
     with pytest.raises(RuntimeError):
-        ops.multi_step(node.dynamics(), torch.zeros(2, 3, device="cuda"), torch.zeros(1, 3))
+        ops.multi_step(node._dynamics((1.0, 0.5)), torch.zeros(2, 3, device="cuda"), torch.zeros(1, 3))

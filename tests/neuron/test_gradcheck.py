@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from neuron.cases import CHANNELS, ROWS, V_THRESHOLD, margins, run, surrogates
+from neuron.cases import CHANNELS, ROWS, margins, run, surrogates
 
 T, SHAPE = 3, (1, CHANNELS)
 AWAY = 1e-3  # from every corner; finite differences step by 1e-6
@@ -30,7 +30,10 @@ def smooth_node(row, surrogate, detach_reset=False):
 
 def smooth_inputs(node, name, surrogate):
     """Return x_seq and a state that keep every margin u away from the corners of this surrogate."""
-    corners = torch.tensor([0.0, *CORNERS.get(name, lambda first, second: [])(*surrogate.numbers)])
+    first, second = surrogate.numbers
+    slopes = [first] if node.surrogate_alpha is None else node.surrogate_alpha.flatten().tolist()
+    corners = torch.tensor([0.0, *(c for a in slopes for c in CORNERS.get(name, lambda first, second: [])(a, second))])
+    threshold = torch.as_tensor(node.v_threshold).detach()
     for seed in range(100):
         generator = torch.Generator().manual_seed(seed)
         x_seq = torch.randn(T, *SHAPE, generator=generator, dtype=torch.float64) * 0.8 + 0.5
@@ -39,7 +42,7 @@ def smooth_inputs(node, name, surrogate):
         with torch.no_grad():
             _, _, v_seq = run(node, x_seq, state)
         # delayed resets jump where v is at threshold
-        u = torch.cat([margins(node, x_seq, state).flatten(), (torch.cat([state[:1], v_seq]) - V_THRESHOLD).flatten()])
+        u = torch.cat([margins(node, x_seq, state).flatten(), (torch.cat([state[:1], v_seq]) - threshold).flatten()])
         if ((u.abs().unsqueeze(-1) - corners).abs() > AWAY).all():
             return x_seq, state
     raise AssertionError("no seed keeps away from the corners")

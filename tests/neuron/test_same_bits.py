@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import snncore
-from neuron.cases import CHANNELS, FEW, ROWS, V_THRESHOLD, close, evaluate, inputs, start, surrogates, weights
+from neuron.cases import CHANNELS, FEW, ROWS, V_THRESHOLD, close, evaluate, inputs, start, tensors, weights
 from snncore.neuron import IFNode, Leaky, ParametricLIFNode
 from snncore.ops.neuron import state_dtype
 
@@ -40,9 +40,10 @@ def test_one_step_at_a_time(row, dtype, engine):
     spike_seq = torch.stack([node(x) for x in x_seq])
     assert torch.equal(spike_seq, want["spike_seq"])
     assert torch.equal(node.v_seq, want["v_seq"])
-    assert torch.equal(node.v, want["v_last"])
-    w_spike, w_v, w_last = weights(x_seq)
-    loss = (spike_seq * w_spike).sum(dtype=w_v.dtype) + (node.v_seq * w_v).sum() + (node.v * w_last).sum()
+    last = torch.stack(node.state)
+    assert torch.equal(last, want["last"])
+    w_spike, w_v, w_last = weights(x_seq, len(last))
+    loss = (spike_seq * w_spike).sum(dtype=w_v.dtype) + (node.v_seq * w_v).sum() + (last * w_last).sum()
     loss.backward()
     tolerance = 1e-13 if dtype == torch.float64 else 1e-6
     low = torch.finfo(dtype).eps / 2 if dtype.itemsize == 2 else 0.0
@@ -55,28 +56,29 @@ def test_one_step_at_a_time(row, dtype, engine):
 @each_dtype
 def test_run_in_pieces(row, dtype):
     node = row.make(dtype, engine="native")
-    x_seq, v_init = inputs(dtype, T=12), start(dtype)
-    want = evaluate(node, x_seq, v_init)
+    x_seq, first = inputs(dtype, T=12), start(row, dtype)
+    want = evaluate(node, x_seq, first)
     x_seq.requires_grad_()
-    v_init.requires_grad_()
+    first.requires_grad_()
     node.zero_grad()
     node.store_v_seq = False
-    state, spikes = (v_init,), []
+    state, spikes = first.unbind(0), []
     for piece in x_seq.split([1, 4, 0, 5, 2]):
         spike_seq, state = node.run(piece, state)
         spikes.append(spike_seq)
     assert torch.equal(torch.cat(spikes), want["spike_seq"])
-    assert torch.equal(state[0], want["v_last"])
+    assert torch.equal(torch.stack(state), want["last"])
     assert node.state is None and node.v_seq is None, "run() left something behind"
-    w_spike, _, w_last = weights(x_seq)
-    whole_spikes, (whole_last,) = node.run(x_seq, (v_init,))
-    leaves = [x_seq, v_init, *node.parameters()]
+    w_spike, _, w_last = weights(x_seq, len(first))
+    whole_spikes, whole_last = node.run(x_seq, first.unbind(0))
+    leaves = [x_seq, first, *node.parameters()]
 
     def grads(spike_seq, last):
-        return torch.autograd.grad((spike_seq * w_spike).sum(dtype=w_last.dtype) + (last * w_last).sum(), leaves)
+        loss = (spike_seq * w_spike).sum(dtype=w_last.dtype) + (torch.stack(last) * w_last).sum()
+        return torch.autograd.grad(loss, leaves)
 
     tolerance = 1e-13 if dtype == torch.float64 else 1e-6
-    for got, expected in zip(grads(torch.cat(spikes), state[0]), grads(whole_spikes, whole_last), strict=True):
+    for got, expected in zip(grads(torch.cat(spikes), state), grads(whole_spikes, whole_last), strict=True):
         low = torch.finfo(got.dtype).eps / 2 if got.dtype.itemsize == 2 else 0.0
         close("a gradient", got.to(w_last.dtype), expected.to(w_last.dtype), tolerance + low, least=1.0)
 
@@ -110,6 +112,10 @@ def big(dtype):
     node = Leaky(channels, learn_beta=True, step_mode="m").to(state_dtype(dtype))
     yield "leaky, 130 channels", node, inputs(dtype, 6, (11, 130, 71))
     yield "leaky, 130 channels last", node, inputs(dtype, 6, (801, 130))
+    for row in FEW:
+        node = row.make(dtype, engine="native")
+        if len(node.rest()) > 1 or tensors(node):
+            yield row.name, node, inputs(dtype, 6, (2, CHANNELS, 16_667))
 
 
 @each_dtype
@@ -152,13 +158,13 @@ def test_instruction_sets(dtype, restore_capability):
     assert capabilities[0] == "default"
     shape = (2, CHANNELS, 45)  # 270 lanes: whole vectors and a rest of every width
     for row in FEW:
-        for name, surrogate in surrogates().items():
+        for name, surrogate in row.surrogates().items():
             results = []
             for capability in capabilities:
                 snncore.set_cpu_capability(capability)
                 assert snncore.build_info()["cpu_capability"] == capability
                 node = row.make(dtype, engine="native", surrogate_function=surrogate)
-                results.append(evaluate(node, inputs(dtype, 6, shape), start(dtype, shape)))
+                results.append(evaluate(node, inputs(dtype, 6, shape), start(row, dtype, shape)))
             for capability, result in zip(capabilities[1:], results[1:], strict=True):
                 same(f"{row.name}, {name}, {capability}", result, results[0])
 

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
 
 import pytest
 import torch
 
-from neuron.cases import CHANNELS, FEW, ROWS, Row, close, evaluate, inputs, start, weights
+from neuron.cases import CHANNELS, FEW, ROWS, close, evaluate, inputs, per_channel, run, start, weights
 from snncore.neuron import IFNode, LIFNode
 from snncore.ops.library import core
 from snncore.ops.neuron import state_dtype
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 FULL = [torch.float64, torch.float32]
+RESULTS = {"spike_seq", "v_seq", "last"}
 few_rows = pytest.mark.parametrize("row", FEW, ids=lambda row: row.name)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
-def per_channel(row: Row) -> bool:
-    return row.spread is not None or getattr(row.arguments.get("beta"), "ndim", 0) > 0
-
-
 def agree(what, row, dtype, T, shape):
     """Native and torch engine on the same x; half types against float32 arithmetic on the same x."""
-    x_seq, v_init = inputs(dtype, T, shape), start(dtype, shape)
-    native = evaluate(row.make(dtype, engine="native"), x_seq, v_init)
-    plain = evaluate(row.make(dtype, engine="torch"), x_seq.to(state_dtype(dtype)), v_init)
-    for key in ("spike_seq", "v_seq", "v_last"):
+    x_seq, state = inputs(dtype, T, shape), start(row, dtype, shape)
+    native = evaluate(row.make(dtype, engine="native"), x_seq, state)
+    plain = evaluate(row.make(dtype, engine="torch"), x_seq.to(state_dtype(dtype)), state)
+    for key in RESULTS:
         assert torch.equal(native[key].to(plain[key].dtype), plain[key]), f"{what}: {key}"
-    tolerance = 1e-11 if dtype == torch.float64 else 2.0**-24 * 8 * (T + 8)
+    tolerance = 1e-11 if dtype == torch.float64 else 2.0**-24 * 8 * (T + 8) * row.error
     low = torch.finfo(dtype).eps / 2 if dtype.itemsize == 2 else 0.0
-    for key in native.keys() - {"spike_seq", "v_seq", "v_last"}:
+    for key in native.keys() - RESULTS:
         wide = tolerance + (low if key == "grad.x" else 0)
         close(f"{what}: {key}", native[key].to(plain[key].dtype), plain[key], wide, least=1.0)
 
@@ -72,14 +70,13 @@ def test_empty(row, engine):
             what = f"{dtype}, T={T}, step {shape}"
             node = row.make(dtype, engine=engine)
             x_seq = torch.empty(T, *shape, dtype=dtype, requires_grad=True)
-            v_init = torch.full(shape, 0.25, dtype=full, requires_grad=True)
-            node.store_v_seq = True
-            spike_seq, (last,), v_seq = node._run(x_seq, (v_init,))
+            state = torch.full((len(node.rest()), *shape), 0.25, dtype=full, requires_grad=True)
+            spike_seq, last, v_seq = run(node, x_seq, state)
             assert spike_seq.shape == x_seq.shape and spike_seq.dtype == dtype, what
             assert v_seq.shape == x_seq.shape and v_seq.dtype == full, what
-            assert torch.equal(last, v_init), what
+            assert torch.equal(last, state), what
             (spike_seq.sum() + 2 * v_seq.sum() + 3 * last.sum()).backward()
-            assert torch.equal(v_init.grad, torch.full_like(v_init, 3.0)), what
+            assert torch.equal(state.grad, torch.full_like(state, 3.0)), what
             if engine == "native":  # autograd leaves None where a loop never touched x
                 assert x_seq.grad.shape == x_seq.shape, what
                 for name, parameter in node.named_parameters():
@@ -144,12 +141,12 @@ def backwards(g):
 @each_dtype
 def test_strides_of_gradients(dtype):
     for row in FEW:
-        node = row.make(dtype, store_v_seq=True)
+        node = row.make(dtype)
         x_seq = inputs(dtype, 5, (4, CHANNELS, 6)).requires_grad_()
-        v_init = start(dtype, (4, CHANNELS, 6)).requires_grad_()
-        spike_seq, (last,), v_seq = node._run(x_seq, (v_init,))
-        leaves = [x_seq, v_init, *node.parameters()]
-        grads = dict(zip(("spikes", "v_seq", "last"), weights(x_seq), strict=True))
+        state = start(row, dtype, (4, CHANNELS, 6)).requires_grad_()
+        spike_seq, last, v_seq = run(node, x_seq, state)
+        leaves = [x_seq, state, *node.parameters()]
+        grads = dict(zip(("spikes", "v_seq", "last"), weights(x_seq, len(state)), strict=True))
         outputs = {"spikes": spike_seq, "v_seq": v_seq, "last": last}
         changes = {
             "transposed": lambda g: g.transpose(0, 1).contiguous().transpose(0, 1),
@@ -162,31 +159,31 @@ def test_strides_of_gradients(dtype):
         for name, out in outputs.items():
             for what, change in changes.items():
                 g = change(grads[name])
-                got = torch.autograd.grad(out, leaves, g, retain_graph=True)
-                want = torch.autograd.grad(out, leaves, g.contiguous().clone(), retain_graph=True)
+                some = {"retain_graph": True, "allow_unused": True}  # a threshold may have no part in the last state
+                got = torch.autograd.grad(out, leaves, g, **some)
+                want = torch.autograd.grad(out, leaves, g.contiguous().clone(), **some)
                 for a, b in zip(got, want, strict=True):
                     assert torch.equal(a, b), f"{row.name}: gradient of {name}, {what}"
 
 
 @each_dtype
 def test_gradients_are_the_same_whoever_asks(dtype):
-    """x_seq, v_init and parameters require gradients in every combination."""
+    """x_seq, the initial state and parameters require gradients alone, in pairs and all together."""
     for row in FEW:
-        x_seq, v_init = inputs(dtype), start(dtype)
-        want = evaluate(row.make(dtype), x_seq, v_init)
-        names = ["x", "v_init", *(n for n, _ in row.make(dtype).named_parameters())]
-        for chosen in range(1, 2 ** len(names)):
-            node = row.make(dtype, store_v_seq=True)
-            leaves = {"x": x_seq.clone(), "v_init": v_init.clone(), **dict(node.named_parameters())}
-            wanted = {n for i, n in enumerate(names) if chosen >> i & 1}
+        x_seq, state = inputs(dtype), start(row, dtype)
+        want = evaluate(row.make(dtype), x_seq, state)
+        names = ["x", "state", *(n for n, _ in row.make(dtype).named_parameters())]
+        for wanted in [*itertools.combinations(names, 1), *itertools.combinations(names, 2), tuple(names)]:
+            node = row.make(dtype)
+            leaves = {"x": x_seq.clone(), "state": state.clone(), **dict(node.named_parameters())}
             for name, leaf in leaves.items():
                 leaf.requires_grad_(name in wanted)
-            spike_seq, (last,), v_seq = node._run(leaves["x"], (leaves["v_init"],))
-            w_spike, w_v, w_last = weights(x_seq)
+            spike_seq, last, v_seq = run(node, leaves["x"], leaves["state"])
+            w_spike, w_v, w_last = weights(x_seq, len(last))
             loss = (spike_seq * w_spike).sum(dtype=v_seq.dtype) + (v_seq * w_v).sum() + (last * w_last).sum()
             loss.backward()
             for name, leaf in leaves.items():
-                what = f"{row.name}: {name} when {sorted(wanted)} are wanted"
+                what = f"{row.name}: {name} when {wanted} are wanted"
                 if name in wanted:
                     assert torch.equal(leaf.grad, want[f"grad.{name}"]), what
                 else:
@@ -203,33 +200,28 @@ def test_outputs_past_the_caches(dtype):
     for row in (ROWS["lif-soft"], ROWS["leaky-subtract-delayed-learn_beta"]):
         for T, n in ((4, lanes), (3, lanes * 4 // 3 + 1)):
             x_seq = torch.randn(T, n, generator=torch.Generator().manual_seed(3)).to(dtype)
-            v_init = torch.zeros(n, dtype=state_dtype(dtype))
+            state = torch.zeros(1, n, dtype=state_dtype(dtype))
             weigh = torch.cat([w.reshape(-1, n) for w in weights(x_seq)])
-            whole = _with_given_weights(row.make(dtype), x_seq, v_init, weigh)
-            at = 0
+            whole = _with_given_weights(row.make(dtype), x_seq, state, weigh)
+            at, pieces = 0, []
             for piece in (1, 64, 100_003, 99_999, 250_000):
-                piece = slice(at, at + piece)
-                at = piece.stop
-                part = _with_given_weights(row.make(dtype), x_seq[:, piece], v_init[piece], weigh[:, piece])
+                pieces.append(slice(at, at + piece))
+                at += piece
+            for piece in (*pieces, slice(n - 12_345, n)):
+                part = _with_given_weights(row.make(dtype), x_seq[:, piece], state[:, piece], weigh[:, piece])
                 for key, value in part.items():
                     if value.dim():
                         assert torch.equal(whole[key][..., piece], value), f"{row.name}, {piece}: {key}"
-            tail = slice(n - 12_345, n)
-            part = _with_given_weights(row.make(dtype), x_seq[:, tail], v_init[tail], weigh[:, tail])
-            for key, value in part.items():
-                if value.dim():
-                    assert torch.equal(whole[key][..., tail], value), f"{row.name}, tail: {key}"
 
 
-def _with_given_weights(node, x_seq, v_init, weigh):
-    x_seq, v_init = x_seq.detach().requires_grad_(), v_init.detach().requires_grad_()
+def _with_given_weights(node, x_seq, state, weigh):
+    x_seq, state = x_seq.detach().requires_grad_(), state.detach().requires_grad_()
     T = x_seq.shape[0]
-    node.store_v_seq = True
-    spike_seq, (last,), v_seq = node._run(x_seq, (v_init,))
-    grads = [weigh[:T].to(x_seq.dtype), weigh[T : 2 * T].to(v_seq.dtype), weigh[2 * T].to(v_seq.dtype)]
-    leaves = [x_seq, v_init, *node.parameters()]
+    spike_seq, last, v_seq = run(node, x_seq, state)
+    grads = [weigh[:T].to(x_seq.dtype), weigh[T : 2 * T].to(v_seq.dtype), weigh[2 * T :].to(v_seq.dtype)]
+    leaves = [x_seq, state, *node.parameters()]
     found = torch.autograd.grad([spike_seq, v_seq, last], leaves, grads)
-    names = ["grad.x", "grad.v_init", *(f"grad.{n}" for n, _ in node.named_parameters())]
+    names = ["grad.x", "grad.state", *(f"grad.{n}" for n, _ in node.named_parameters())]
     return {"spike_seq": spike_seq.detach(), "v_seq": v_seq.detach(), **dict(zip(names, found, strict=True))}
 
 
@@ -238,7 +230,7 @@ def test_streamed_output_equals_the_definition():
     row = ROWS["plif-hard-0.25"]
     x_seq = torch.randn(T, n, generator=torch.Generator().manual_seed(4))
     native, plain = (evaluate(row.make(torch.float32, engine=e), x_seq) for e in ("native", "torch"))
-    for key in ("spike_seq", "v_seq", "v_last"):
+    for key in RESULTS:
         assert torch.equal(native[key], plain[key]), key
     close("grad.x", native["grad.x"], plain["grad.x"], 1e-6)
     exact = evaluate(row.make(torch.float64, engine="torch"), x_seq.double())
@@ -279,7 +271,9 @@ def test_more_than_2_to_the_31_elements():
 
     backward = torch.ops.snncore.lif_backward
     ones = torch.ones((), dtype=dtype).expand(n).contiguous().expand(T, n)
-    grad_x, _, _ = backward(ones, last_grad, None, x_seq, None, None, 1, *node.dynamics().arguments, False, False)
+    grad_x, _, _ = backward(
+        ones, last_grad, None, x_seq, None, None, 1, *node._dynamics((0.75, 1 / 1.6)).arguments, False, False
+    )
     for spot, (_, _, grad) in zip(spots, want, strict=True):
         assert torch.equal(grad_x[:, spot], grad), f"grad.x of lanes {spot}"
     del grad_x

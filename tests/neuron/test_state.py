@@ -9,7 +9,7 @@ import pickle
 import pytest
 import torch
 
-from neuron.cases import FEW, ROWS, close, evaluate, inputs, start
+from neuron.cases import FEW, ROWS, close, evaluate, inputs
 from snncore import functional, layer
 from snncore.errors import SnncoreError, StateError
 from snncore.neuron import NEURONS, IFNode, Leaky, LIFNode, ParametricLIFNode
@@ -39,7 +39,8 @@ def test_single_step_keeps_its_state_until_reset(row, engine):
     assert node.v == node.rest()[0] and isinstance(node.v, float)
     for attempt in range(2):
         assert torch.equal(torch.stack([node(x) for x in x_seq]), whole), attempt
-        assert node.v.shape == x_seq.shape[1:]
+        assert len(node.state) == len(node.rest()) and node.v is node.state[0]
+        assert all(s.shape == x_seq.shape[1:] for s in node.state)
         functional.reset_net(node)
         assert node.state is None and node.v == node.rest()[0]
     # run() neither takes nor touches the kept state
@@ -52,13 +53,18 @@ def test_single_step_keeps_its_state_until_reset(row, engine):
 @few_rows
 @each_engine
 def test_rest_is_where_it_starts(row, engine):
-    """No v_init is the same as v_init at rest."""
+    """No initial state is the same as one at rest."""
     node = row.make(torch.float64, engine=engine)
     x_seq = inputs(torch.float64)
-    rest = torch.full(x_seq.shape[1:], node.rest()[0], dtype=torch.float64)
-    assert torch.equal(node.run(x_seq)[0], node.run(x_seq, (rest,))[0])
-    want = row.arguments.get("v_reset")
-    assert node.rest() == ((want,) if isinstance(want, float) else (0.0,))
+    rest = tuple(torch.full(x_seq.shape[1:], value, dtype=torch.float64) for value in node.rest())
+    got, want = node.run(x_seq), node.run(x_seq, rest)
+    assert torch.equal(got[0], want[0])
+    assert all(torch.equal(a, b) for a, b in zip(got[1], want[1], strict=True))
+
+
+def test_a_hard_reset_goes_to_rest():
+    for name, want in {"if-hard-0.25": -0.25, "if-hard": 0.0, "lif-soft": 0.0, "lif-none": 0.0}.items():
+        assert ROWS[name].make().rest() == (want,)
 
 
 @each_engine
@@ -184,34 +190,6 @@ def test_retain_graph_is_allowed():
     once = x.grad.clone()
     loss.backward()
     assert torch.equal(x.grad, 2 * once)
-
-
-@few_rows
-def test_twice_differentiating_raises(row):
-    node = row.make(torch.float64, engine="native")
-    x_seq = inputs(torch.float64).requires_grad_()
-    v_init = start(torch.float64).requires_grad_()
-    spikes, (last,) = node.run(x_seq, (v_init,))
-    (grad,) = torch.autograd.grad(spikes.sum() + last.sum(), x_seq, create_graph=True)
-    with pytest.raises(RuntimeError):
-        torch.autograd.grad(grad.square().sum(), x_seq, retain_graph=True)
-    with pytest.raises(RuntimeError, match="engine='torch'"):
-        torch.autograd.grad(node.run(x_seq)[0].sum() + grad.square().sum(), x_seq, retain_graph=True)
-    with pytest.raises(RuntimeError, match="engine='torch'"):  # as a penalty beside a loss that is differentiable once
-        (node.run(x_seq, (v_init,))[0].sum() + grad.square().sum()).backward()
-    # through a layer behind it, where the gradient that comes in requires a gradient itself
-    w = torch.ones((), dtype=torch.float64, requires_grad=True)
-    (grad,) = torch.autograd.grad((node.run(x_seq)[0] * w).sum(), x_seq, create_graph=True)
-    with pytest.raises(RuntimeError, match="engine='torch'"):
-        grad.sum().backward()
-
-
-def test_the_torch_engine_differentiates_twice():
-    node = LIFNode(step_mode="m", engine="torch")
-    x_seq = inputs(torch.float64).requires_grad_()
-    (grad,) = torch.autograd.grad(node(x_seq).sum(), x_seq, create_graph=True)
-    grad.square().sum().backward()
-    assert x_seq.grad.abs().sum() > 0
 
 
 def test_changing_x_in_place_is_noticed():

@@ -14,7 +14,10 @@ import pytest
 import torch
 
 import snncore
+from snncore import ops
 from snncore.errors import ArgumentError
+from snncore.neuron import NEURONS
+from snncore.surrogate import SURROGATES
 
 PACKAGE = Path(snncore.__file__).parent
 
@@ -148,8 +151,8 @@ def test_build_info():
     }  # fmt: skip
     assert info["torch"] == torch.__version__
     assert info["cpu_capability"] in info["cpu_capabilities"]
-    assert info["neurons"] == ["if", "leaky", "lif"]
-    assert len(info["surrogates"]) == len(set(info["surrogates"])) == 18
+    assert set(info["neurons"]) == {cls.native for cls in NEURONS.values()}
+    assert info["surrogates"] == ops.SURROGATE_NAMES and set(info["surrogates"]) == set(SURROGATES)
     assert json.loads(json.dumps(info)) == info
     if torch.version.cuda is None:
         assert info["cuda"] == "this torch is a CPU build"

@@ -11,15 +11,16 @@ from snncore.neuron import IFNode, LIFNode
 T, B, C, L = 4, 2, 3, 5
 N = B * C * L
 X = torch.rand(T, B, C, L)
-# numbers of lif: rest; tau, v_rest, decay_input; v_threshold, v_reset, a, b
+# numbers of lif: rest; v_threshold, rate; v_rest, decay_input; v_reset, a, b
 ARGUMENTS = {
     "x_seq": X,
     "state_init": torch.zeros(1, B, C, L),
-    "params": torch.full((1, C), 2.0),
+    "params": torch.full((2, C), 0.5),
     "inner": L,
-    "numbers": [0.0, 2.0, 0.0, 1.0, 1.0, 0.0, 4.0, 0.0],
+    "numbers": [0.0, 1.0, 0.5, 0.0, 1.0, 0.0, 4.0, 0.0],
     "reset": 0,
     "detach_reset": False,
+    "detach_state": False,
     "surrogate": 0,
     "smooth": False,
 }
@@ -43,7 +44,7 @@ def test_the_arguments_above_are_good():
     spikes, last, v_seq = forward()
     assert spikes.shape == v_seq.shape == X.shape and last.shape == (1, B, C, L)
     grad_x, grad_state, grad_params = backward()
-    assert grad_x.shape == X.shape and grad_state.shape == (1, B, C, L) and grad_params.shape == (1, C)
+    assert grad_x.shape == X.shape and grad_state.shape == (1, B, C, L) and grad_params.shape == (2, C)
     schema = str(torch.ops.snncore.lif_forward.default._schema)
     assert all(f" {name}" in schema for name in ARGUMENTS)
 
@@ -59,10 +60,10 @@ BOTH = {
         torch.zeros(1, B, C, L, device="meta"),
     ],
     "params": [
-        torch.full((1, C), 2.0).double(), torch.full((1, C), 2.0).half(), torch.full((C,), 2.0),
-        torch.full((2, C), 2.0),
-        torch.full((0, C), 2.0), torch.full((1, 0), 2.0), torch.full((1, C, 1), 2.0), torch.full((1, C + 1), 2.0),
-        torch.full((1, N + 1), 2.0), torch.tensor(2.0), torch.full((1, C), 2.0, device="meta"),
+        torch.full((2, C), 0.5).double(), torch.full((2, C), 0.5).half(), torch.full((C,), 0.5),
+        torch.full((1, C), 0.5), torch.full((4, C), 0.5), torch.full((0, C), 0.5), torch.full((2, 0), 0.5),
+        torch.full((2, C, 1), 0.5), torch.full((2, C + 1), 0.5), torch.full((3, C + 1), 0.5),
+        torch.full((2, N + 1), 0.5), torch.tensor(0.5), torch.full((2, C), 0.5, device="meta"),
     ],
     "inner": [0, -1, -L, 7, N, 2**31, 2**62, 2**63 - 1, -(2**63)],
     "numbers": [[], [0.0] * 7, [0.0] * 9, [0.0] * 1000],
@@ -123,9 +124,9 @@ def test_channels_that_do_not_divide_the_lanes():
     for channels, inner in ((3, 1), (8, 1), (5, 1), (2, 3), (1, 3), (4, 2), (2, 2**62), (2**10, 2**60)):
         for call, more in ((forward, {}), (backward, none)):
             with pytest.raises(RuntimeError, match=r"lif_(forward|backward)\.(inner|params)"):
-                call(**plain, **more, params=torch.full((1, channels), 2.0), inner=inner)
+                call(**plain, **more, params=torch.full((2, channels), 0.5), inner=inner)
     for channels, inner in ((1, 1), (1, 4), (4, 1), (2, 2), (2, 1), (1, 2)):
-        assert forward(**plain, params=torch.full((1, channels), 2.0), inner=inner)[0].shape == x.shape
+        assert forward(**plain, params=torch.full((2, channels), 0.5), inner=inner)[0].shape == x.shape
 
 
 def test_python_checks_types_before_the_op():
@@ -148,17 +149,21 @@ def test_python_checks_types_before_the_op():
 def test_other_kinds_of_tensors():
     for x in (torch.eye(4).to_sparse(), torch.quantize_per_tensor(torch.rand(4, 4), 0.1, 0, torch.qint8)):
         with pytest.raises((RuntimeError, NotImplementedError)):
-            torch.ops.snncore.if_forward(x, None, None, 1, [0.0, 1.0, 0.0, 4.0, 0.0], 0, False, 0, False, True, True)
+            torch.ops.snncore.if_forward(
+                x, None, None, 1, [0.0, 1.0, 0.0, 4.0, 0.0], 0, False, False, 0, False, True, True
+            )
     meta = forward(**{k: v.to("meta") for k, v in ARGUMENTS.items() if isinstance(v, torch.Tensor)})
     assert all(t.device.type == "meta" for t in meta) and meta[0].shape == X.shape
 
 
 def test_params_of_a_neuron_without_parameters():
-    """IF has none: a tensor of none is no harm, anything else is refused."""
-    arguments = (1, [0.0, 1.0, 0.0, 4.0, 0.0], 0, False, 0, False, True, True)
-    for params in (torch.ones(1, 1), torch.ones(1, N)):
-        with pytest.raises(RuntimeError, match=r"if_forward\.params"):
-            torch.ops.snncore.if_forward(X, None, params, *arguments)
+    """IF has none of its own: v_threshold alone, or with alpha."""
+    arguments = (1, [0.0, 1.0, 0.0, 4.0, 0.0], 0, False, False, 0, False, True, True)
+    for shape in ((0, 1), (3, 1), (3, N), (1, N + 1)):
+        with pytest.raises(RuntimeError, match=r"if_forward\.(params|inner)"):
+            torch.ops.snncore.if_forward(X, None, torch.ones(shape), *arguments)
+    for shape in ((1, 1), (2, 1), (1, N), (2, N)):
+        assert torch.ops.snncore.if_forward(X, None, torch.ones(shape), *arguments)[0].shape == X.shape
 
 
 def test_too_large_to_allocate():
@@ -180,6 +185,16 @@ def test_other_numbers_do_no_harm():
                 assert ((spikes == 0) | (spikes == 1)).all()
                 if ops.SURROGATE_NAMES[surrogate] != "squarewave_fourier_series":  # its a is a count of terms
                     backward(numbers=numbers, surrogate=surrogate)
+    for odd in (nan, inf, -inf, 0.0, -1.0, 1e30):  # the same in every row of params, alpha included
+        for row in range(3):
+            params = torch.full((3, C), 0.5)
+            params[row, 1] = odd
+            for surrogate in range(len(ops.SURROGATE_NAMES)):
+                if ops.SURROGATE_NAMES[surrogate] == "squarewave_fourier_series":
+                    continue
+                spikes = forward(params=params, surrogate=surrogate)[0]
+                assert ((spikes == 0) | (spikes == 1)).all()
+                assert backward(params=params, surrogate=surrogate)[2].shape == (3, C)
     x = torch.tensor([[nan, inf, -inf, 1e38, -1e38]]).repeat(3, 1)
     for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
         spikes = LIFNode(step_mode="m", engine="native")(x.to(dtype))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from neuron.cases import weights
+from neuron.cases import CHANNELS, ROWS, inputs, start, weights
 
 from snncore import ops
+from snncore.neuron import BaseNode
 from snncore.ops.neuron import Dynamics, state_dtype
-
-CHANNELS = 3
-CONSTANTS = {"if": (), "lif": (0.25, 1.0), "leaky": (0.75, 0.0, 0.75)}  # as in csrc/neuron
 
 # what the inputs look like: dtype, state, params, transposed, what is kept of state_last and v_seq
 VARIANTS = {
@@ -18,49 +18,57 @@ VARIANTS = {
     "state": (torch.float64, True, False, False, (True, True)),
     "params": (torch.float32, False, True, True, (True, False)),
     "all": (torch.float64, True, True, True, (True, True)),
+    "alpha": (torch.float64, False, "and alpha", False, (True, True)),
     "bfloat16": (torch.bfloat16, True, True, False, (False, True)),
     "float16": (torch.float16, False, False, True, (True, False)),
 }
 
 
+def nodes(neuron: str) -> list[BaseNode]:
+    """Return the neurons of the table that run this kernel, each with other switches."""
+    return [row.make() for row in ROWS.values() if row.node.native == neuron]
+
+
+def own(node: BaseNode) -> tuple[float, ...]:
+    """Return the parameters of ``node`` as numbers."""
+    return tuple(float(torch.as_tensor(c).detach().mean()) for c in node.coefficients().values())
+
+
+def dynamics(node: BaseNode, **changes) -> Dynamics:
+    given = node._dynamics((0.75, *own(node)))
+    return replace(given, **changes)
+
+
 def test_table_is_covered():
-    assert set(CONSTANTS) == set(ops.NEURON_TABLE)
-    for name, (_, _, constants) in ops.NEURON_TABLE.items():
-        assert len(CONSTANTS[name]) == constants
-
-
-def dynamics(neuron: str, **changes) -> Dynamics:
-    states, parameters, _ = ops.NEURON_TABLE[neuron]
-    given = {
-        "neuron": neuron, "numbers": (*[1.5] * parameters, *CONSTANTS[neuron]), "state_rest": (0.0,) * states,
-        "v_threshold": 0.75, "reset": "hard", "v_reset": -0.25, "detach_reset": False, "surrogate": "atan",
-        "surrogate_args": (2.0, 0.0), "smooth": False,
-    }  # fmt: skip
-    return Dynamics(**{**given, **changes})
+    for name, (states, parameters, constants) in ops.NEURON_TABLE.items():
+        assert nodes(name), f"no row runs {name}"
+        for node in nodes(name):
+            assert (len(node.rest()), len(own(node)), len(node.constants())) == (states, parameters, constants), name
 
 
 def sample(neuron: str, variant: str, requires_grad: bool):
-    """Return x_seq; state, params, inner; and what is kept."""
+    """Return dynamics; x_seq; state, params, inner; and what is kept."""
     dtype, with_state, with_params, transposed, keep = VARIANTS[variant]
-    states, parameters, _ = ops.NEURON_TABLE[neuron]
+    node = nodes(neuron)[len(variant) % len(nodes(neuron))]
     generator = torch.Generator().manual_seed(0)
     shape = (4, 2, CHANNELS, 5)
     x = torch.rand(shape[::-1] if transposed else shape, generator=generator).to(dtype)
     x = x.permute(3, 2, 1, 0) if transposed else x
     x = x.detach().requires_grad_(requires_grad)
     full = state_dtype(dtype)
-    state = torch.rand((states, *shape[1:]), generator=generator).to(full).requires_grad_(requires_grad)
-    params = 0.5 + torch.rand((parameters, CHANNELS), generator=generator).to(full)
-    params.requires_grad_(requires_grad and parameters > 0)
-    return x, (state if with_state else None, params if with_params and parameters else None, 5), keep
+    state = start(node, dtype, shape[1:]).to(full).requires_grad_(requires_grad)
+    rows = [0.75, *own(node), 2.0] if with_params == "and alpha" else [0.75, *own(node)]
+    params = torch.tensor(rows, dtype=full).view(-1, 1) * (0.75 + torch.rand(1, CHANNELS, generator=generator).to(full))
+    params.requires_grad_(requires_grad)
+    return dynamics(node), x, (state if with_state else None, params if with_params else None, 5), keep
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("neuron", ops.NEURON_TABLE)
 def test_forward(neuron, variant):
-    x, rest, keep = sample(neuron, variant, requires_grad=True)
+    d, x, rest, keep = sample(neuron, variant, requires_grad=True)
     op = getattr(torch.ops.snncore, f"{neuron}_forward").default
-    done = torch.library.opcheck(op, (x, *rest, *dynamics(neuron).arguments, *keep))
+    done = torch.library.opcheck(op, (x, *rest, *d.arguments, *keep))
     assert set(done.values()) == {"SUCCESS"} and len(done) == 4, done
 
 
@@ -70,9 +78,8 @@ def test_forward(neuron, variant):
 )
 @pytest.mark.parametrize("neuron", ops.NEURON_TABLE)
 def test_backward(neuron, variant, given):
-    x, rest, _ = sample(neuron, variant, requires_grad=False)
-    g_spike, g_v, g_last = weights(x)
-    g_last = g_last.unsqueeze(0)
+    d, x, rest, _ = sample(neuron, variant, requires_grad=False)
+    g_spike, g_v, g_last = weights(x, ops.NEURON_TABLE[neuron][0])
     transposed = VARIANTS[variant][3]
     if transposed:  # gradients come in any layout too
         g_spike = g_spike.transpose(0, 1).contiguous().transpose(0, 1)
@@ -85,55 +92,74 @@ def test_backward(neuron, variant, given):
     }[given]
     want = given != "nothing wanted"
     op = getattr(torch.ops.snncore, f"{neuron}_backward").default
-    done = torch.library.opcheck(op, (*grads, x, *rest, *dynamics(neuron).arguments, want, want))
+    done = torch.library.opcheck(op, (*grads, x, *rest, *d.arguments, want, want))
     assert set(done.values()) == {"SUCCESS"} and len(done) == 4, done
 
 
-@pytest.mark.parametrize("neuron", ops.NEURON_TABLE)
+def results(d: Dynamics, x, state=None, params=None, inner=1):
+    """Return v_seq and the gradient of x, of spikes and potentials."""
+    spikes, _, v_seq = ops.multi_step(d, x, state, params, inner, keep_v_seq=True)
+    ones = torch.ones_like(spikes)
+    op = getattr(torch.ops.snncore, f"{d.neuron}_backward")
+    return {"v_seq": v_seq, "grad": op(ones, None, ones, x, state, params, inner, *d.arguments, False, False)[0]}
+
+
+def changed(a, b):
+    return {key for key in a if not torch.equal(a[key], b[key])}
+
+
+@pytest.mark.parametrize("neuron", ["if", "lif"])
 def test_every_argument_arrives_at_its_place(neuron):
     """The ABI does not compare C++ types with the schema: a number that arrives elsewhere shows in the result."""
-    x, (state, params, inner), _ = sample(neuron, "all", requires_grad=False)
-    x = x.detach()
-    states, parameters, constants = ops.NEURON_TABLE[neuron]
-    numbers = dynamics(neuron).numbers
+    node = ROWS[f"{neuron}-hard-0.25"].make()
+    x, state = inputs(torch.float64, 4), start(node, torch.float64)
+    params = torch.tensor([0.75, *own(node)], dtype=torch.float64).view(-1, 1) * torch.tensor([1.0, 0.7, 1.2]).double()
 
-    def run(state=state, params=params, inner=inner, **changes):
-        d = dynamics(neuron, **changes)
-        spikes, _, v_seq = ops.multi_step(d, x, state, params, inner, keep_v_seq=True)
-        ones = torch.ones_like(spikes)
-        op = getattr(torch.ops.snncore, f"{neuron}_backward")
-        grad = op(ones, None, ones, x, state, params, inner, *d.arguments, False, False)[0]
-        return {"v_seq": v_seq, "grad": grad}
-
-    def differs(changed, base, which):
-        return {key for key in base if not torch.equal(changed[key], base[key])} >= {which}
+    def run(state=state, params=params, inner=5, **changes):
+        return results(dynamics(node, **changes), x, state, params, inner)
 
     base = run()
-    assert differs(run(v_threshold=0.5), base, "v_seq")
-    assert differs(run(v_reset=-0.5), base, "v_seq")
-    assert differs(run(reset="soft"), base, "v_seq")
-    assert differs(run(reset="none"), base, "v_seq")
-    assert differs(run(reset="none"), run(reset="soft"), "v_seq")
-    assert differs(run(state=None), base, "v_seq")
-    assert differs(run(detach_reset=True), base, "grad") and not differs(run(detach_reset=True), base, "v_seq")
-    assert differs(run(surrogate="sigmoid"), base, "grad")
-    assert differs(run(surrogate_args=(3.0, 0.0)), base, "grad")
+    assert "v_seq" in changed(run(v_reset=-0.5), base)
+    assert "v_seq" in changed(run(reset="soft"), base)
+    assert "v_seq" in changed(run(reset="none"), base)
+    assert "v_seq" in changed(run(reset="none"), run(reset="soft"))
+    assert "v_seq" in changed(run(state=None), base)
+    assert changed(run(detach_reset=True), base) == {"grad"}
+    assert changed(run(detach_state=True), base) == {"grad"}
+    assert changed(run(detach_state=True), run(detach_reset=True)) == {"grad"}
+    assert changed(run(surrogate="atan"), base) == {"grad"}
+    assert changed(run(surrogate_args=(3.0, 0.0)), base) == {"grad"}
     leaky = {"surrogate": "leaky_k_relu"}
-    assert differs(run(**leaky, surrogate_args=(2.0, 1.0)), run(**leaky, surrogate_args=(2.0, 0.5)), "grad")
-    assert differs(run(smooth=True), base, "v_seq")
-    assert differs(run(state=None, state_rest=(0.5,) * states), run(state=None), "v_seq")
-    if parameters:
-        assert differs(run(inner=10), base, "v_seq")
-        assert differs(run(params=params + 0.25), base, "v_seq")
-        assert differs(run(params=None), base, "v_seq")
-        same = {"params": None, "inner": 1}
-        for k in range(parameters):
-            changed = tuple(v + 0.5 * (i == k) for i, v in enumerate(numbers))
-            assert differs(run(**same, numbers=changed), run(**same), "v_seq"), f"parameter {k}"
-    for k in range(parameters, parameters + constants):
-        changed = tuple(v + 0.5 * (i == k) for i, v in enumerate(numbers))
-        if neuron == "lif" and k == parameters + 1:  # decay_input: 0 or 1
-            changed = (*numbers[:k], 0.0)
-        if neuron == "leaky" and k == parameters:  # its own threshold, seen by the delayed reset alone
-            changed = (*numbers[:k], -1.0, *numbers[k + 1 :])
-        assert differs(run(numbers=changed), base, "v_seq"), f"constant {k - parameters}"
+    pair = run(**leaky, surrogate_args=(2.0, 1.0)), run(**leaky, surrogate_args=(2.0, 0.5))
+    assert changed(*pair) == {"grad"}
+    assert "v_seq" in changed(run(smooth=True), base)
+    assert "v_seq" in changed(run(state=None, state_rest=(0.5,)), run(state=None))
+    assert "v_seq" in changed(run(inner=1), base)
+    for k in range(len(params)):
+        other = params.clone()
+        other[k] *= 0.5
+        assert "v_seq" in changed(run(params=other), base), f"row {k}"
+    assert "v_seq" in changed(run(params=None), base)
+    alpha = torch.full((1, CHANNELS), 3.0, dtype=torch.float64)
+    assert changed(run(params=torch.cat((params, alpha))), base) == {"grad"}
+
+
+@pytest.mark.parametrize("neuron", ops.NEURON_TABLE)
+def test_every_number_has_an_effect(neuron):
+    """Each resting value, parameter and constant, by itself, with the switches of one row or another."""
+    x = inputs(torch.float64, 5) * 2
+    places = {"state_rest": 0, "params": 1, "constants": 2}
+    idle = {(field, k) for field, i in places.items() for k in range(ops.NEURON_TABLE[neuron][i] + (i == 1))}
+    for node in nodes(neuron):
+        base = dynamics(node)
+        was = results(base, x)
+        for field, k in sorted(idle):
+            values = getattr(base, field)
+            for value in (values[k] + 0.5, values[k] - 0.5, 0.5 * values[k], 0.0, 1.0):
+                other = replace(base, **{field: (*values[:k], value, *values[k + 1 :])})
+                if changed(results(other, x), was):
+                    idle.discard((field, k))
+                    break
+        if not idle:
+            return
+    raise AssertionError(f"without effect: {sorted(idle)}")

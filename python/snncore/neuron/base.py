@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -14,7 +13,8 @@ from .. import ops
 from ..errors import ArgumentError, EngineError, StateError
 from ..ops import reference
 from ..ops.neuron import LEARNABLE_SURROGATES, state_dtype
-from ..surrogate import Sigmoid, Surrogate, native_name
+from ..ops.transforms import why_not_differentiable
+from ..surrogate import Sigmoid, Surrogate, native_name, with_alpha
 from .coefficients import as_rows, channels_of, lanes_per_channel, to_step
 from .stages import STAGES, Coefficient, Stages
 
@@ -91,9 +91,9 @@ class BaseNode(Stages, nn.Module):
                 "pass one of snncore.surrogate, e.g. ATan()",
             )  # fmt: skip
         alpha = getattr(surrogate_function, "alpha", None)
-        if isinstance(alpha, Tensor):
-            surrogate_function = replace(surrogate_function, alpha=float(alpha.detach().mean()))  # type: ignore[call-arg]
+        if isinstance(alpha, Tensor) and isinstance(surrogate_function, Surrogate):
             self._coefficient("surrogate_alpha", alpha)
+            surrogate_function = with_alpha(surrogate_function, float(alpha.detach().mean()))
         else:
             self.surrogate_alpha = None
         self.surrogate_function = surrogate_function
@@ -269,8 +269,9 @@ class BaseNode(Stages, nn.Module):
             return f"the surrogate {type(self.surrogate_function).__name__} is not in snncore.surrogate"
         if self.surrogate_alpha is not None and name not in LEARNABLE_SURROGATES:
             return f"the surrogate {type(self.surrogate_function).__name__} has no slope alpha to be given as a tensor"
-        if x.device.type == "cpu":
-            return None
+        reason = why_not_differentiable()
+        if reason is not None or x.device.type == "cpu":
+            return reason
         if x.device.type == "cuda":
             return ops.cuda_ready()
         return f"there is no native kernel for device {x.device.type!r}"
@@ -294,8 +295,8 @@ class BaseNode(Stages, nn.Module):
         own = self.coefficients()
         given: list[Coefficient] = [self.v_threshold, *own.values()]
         channels = channels_of([*given, self.surrogate_alpha])
-        if channels is not None:
-            self._check_channels(channels, [*zip(("v_threshold", *own), given, strict=True)], x_seq.shape[1:])
+        if channels is not None and channels > 1:
+            self._check_channels([*given, self.surrogate_alpha], x_seq.shape[1:])
         if not self._use_native(x_seq):
             return self._run_torch(x_seq, state, self.v_threshold, own, self.surrogate_alpha)
         start = None if state is None else state[0].unsqueeze(0) if len(state) == 1 else torch.stack(state)
@@ -310,13 +311,17 @@ class BaseNode(Stages, nn.Module):
         )  # fmt: skip
         return spike_seq, None if last is None else last.unbind(0), v_seq
 
-    def _check_channels(self, channels: int, given: list[tuple[str, Any]], step: torch.Size) -> None:
-        for name, c in [*given, ("surrogate_alpha", self.surrogate_alpha)]:
-            if isinstance(c, Tensor) and c.numel() > 1 and (len(step) < 2 or step[1] != c.numel()):
-                raise self._bad(
-                    name, f"have as many elements as dimension 1 of a step, here of shape {list(step)}",
-                    [c.numel()], "pass one per channel of this layer's input",
-                )  # fmt: skip
+    def _check_channels(self, given: list[Any], step: torch.Size) -> None:
+        channels = step[1] if len(step) > 1 else None
+        for c in given:
+            if not isinstance(c, Tensor) or c.numel() in (1, channels):
+                continue
+            tensors = dict([*self.named_parameters(), *self.named_buffers()])
+            name = next((n for n, t in tensors.items() if t.numel() == c.numel()), "coefficients")
+            raise self._bad(
+                name, f"have as many elements as dimension 1 of a step, here of shape {list(step)}",
+                [c.numel()], "pass one per channel of this layer's input",
+            )  # fmt: skip
 
     def _run_torch(
         self,
@@ -331,7 +336,7 @@ class BaseNode(Stages, nn.Module):
             state = tuple(x_seq.new_full(x_seq.shape[1:], value, dtype=dtype) for value in self.rest())
         surrogate = self.surrogate_function
         if alpha is not None:
-            surrogate = replace(surrogate, alpha=to_step(alpha, dtype, dim))  # type: ignore[call-arg]
+            surrogate = with_alpha(surrogate, to_step(alpha, dtype, dim))
         return reference.multi_step(
             self, surrogate.step, x_seq, state, v_threshold=to_step(v_threshold, dtype, dim),
             own={name: to_step(c, dtype, dim) for name, c in own.items()},

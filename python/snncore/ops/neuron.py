@@ -8,15 +8,23 @@ widens its traffic.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import StateError
+from ..errors import EngineError, StateError
 from .library import core
+from .transforms import (
+    TWICE,
+    Definition,
+    TransformableMultiStep,
+    no_forward_mode,
+    register_vmap_rules,
+    transformed,
+    why_not_differentiable,
+)
 
 __all__ = ["LEARNABLE_SURROGATES", "NEURON_TABLE", "SURROGATE_NAMES", "Dynamics", "multi_step", "state_dtype"]
 
@@ -25,7 +33,6 @@ NEURON_TABLE: dict[str, tuple[int, int, int]] = core.neuron_table()
 SURROGATE_NAMES: list[str] = core.surrogate_names()
 LEARNABLE_SURROGATES: frozenset[str] = frozenset(core.learnable_surrogates())  # those whose alpha has a gradient
 
-_TWICE = "the op alone gives first derivatives; a neuron of snncore.neuron differentiates twice"
 _RESET_CODE = {"hard": 0, "soft": 1, "none": 2}
 _NAMESPACE = torch.ops.snncore
 
@@ -109,17 +116,8 @@ def _forward_below_autograd(dynamics: Dynamics, *arguments: Any) -> Any:
         return op(x_seq, state_init, params, inner, *dynamics.arguments, *keep)
 
 
-# (x_seq, state_init, params) -> spike_seq, state_last [states, *], v_seq: the same in differentiable torch
-Definition = Callable[[Tensor, "Tensor | None", "Tensor | None"], tuple[Tensor, Tensor, Tensor]]
-
-
 def _forward_ad_is_active() -> bool:
     return torch.autograd.forward_ad._current_level >= 0
-
-
-def _transformed() -> bool:
-    """True under torch.func (vmap, grad, ...), whose rules belong to the registered op."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def _differentiable_backward(definition: Definition, ctx: Any, grads: tuple[Any, ...]) -> list[Tensor | None]:
@@ -169,9 +167,11 @@ class _MultiStep(torch.autograd.Function):
         results = [g if want else None for g, want in zip(found, wanted, strict=True)]
         if torch.is_grad_enabled():  # the gradients look differentiable, and raise when someone tries
             inputs = [t for t in ctx.saved_tensors if t is not None and t.requires_grad]  # every way is guarded
-            guard = torch._C._functions.DelayedError(_TWICE, 1 + len(inputs))
+            guard = torch._C._functions.DelayedError(TWICE, 1 + len(inputs))
             results = [None if g is None else guard(g, *inputs)[0] for g in results]
         return None, *results, None, None, None
+
+    jvp = staticmethod(no_forward_mode)
 
 
 def multi_step(
@@ -206,9 +206,17 @@ def multi_step(
     Raises:
         RuntimeError: a shape, dtype or device does not fit; the message names op and argument.
     """
-    if torch.compiler.is_compiling() or _transformed():
+    outputs: Any
+    if torch.compiler.is_compiling():
+        reason = why_not_differentiable()
+        if reason is not None:
+            raise EngineError(f"multi_step.x_seq: must not be transformed here, got a transform: {reason}")
         op = getattr(_NAMESPACE, dynamics.neuron + "_forward").default
         outputs = op(x_seq, state_init, params, inner, *dynamics.arguments, keep_state, keep_v_seq)
+    elif transformed():
+        outputs = TransformableMultiStep.apply(  # type: ignore[no-untyped-call]
+            dynamics, x_seq, state_init, params, inner, keep_state, keep_v_seq, definition
+        )
     elif torch.is_grad_enabled() or _forward_ad_is_active():  # the Function refuses forward-mode AD, as it must
         outputs = _MultiStep.apply(dynamics, x_seq, state_init, params, inner, (keep_state, keep_v_seq), definition)  # type: ignore[no-untyped-call]
     else:
@@ -264,6 +272,7 @@ def _register(neuron: str, states: int) -> None:
     torch.library.register_fake(f"{name}_forward", forward_fake)
     torch.library.register_fake(f"{name}_backward", backward_fake)
     torch.library.register_autograd(f"{name}_forward", backward, setup_context=setup_context)
+    register_vmap_rules(neuron)
 
 
 for _name, (_states, _, _) in NEURON_TABLE.items():
