@@ -9,10 +9,26 @@ from .base import BaseNode
 from .integrate_fire import IFNode
 from .leaky import Leaky
 from .lif import LIFNode
+from .online import OTTTLIFNode, SLTTLIFNode
 from .plif import ParametricLIFNode
+from .psn import PSN, MaskedPSN, SlidingPSN
 from .stages import Stages
 
-__all__ = ["NEURONS", "BaseNode", "IFNode", "LIFNode", "Leaky", "ParametricLIFNode", "Stages"]
+__all__ = [
+    "NEURONS",
+    "PARALLEL_NEURONS",
+    "PSN",
+    "BaseNode",
+    "IFNode",
+    "LIFNode",
+    "Leaky",
+    "MaskedPSN",
+    "OTTTLIFNode",
+    "ParametricLIFNode",
+    "SLTTLIFNode",
+    "SlidingPSN",
+    "Stages",
+]
 
 # the names of `snncore-train --neuron`
 NEURONS: dict[str, type[BaseNode]] = {
@@ -20,4 +36,12 @@ NEURONS: dict[str, type[BaseNode]] = {
     "lif": LIFNode,
     "plif": ParametricLIFNode,
     "leaky": Leaky,
+    "sltt": SLTTLIFNode,
+}
+
+# without recursion over time, and built for a number of steps: a table of their own
+PARALLEL_NEURONS: dict[str, type[BaseNode]] = {
+    "psn": PSN,
+    "masked_psn": MaskedPSN,
+    "sliding_psn": SlidingPSN,
 }

@@ -243,12 +243,16 @@ class BaseNode(Stages, nn.Module):
             self._check_state(self.state, x.shape, x, "call functional.reset_net(net) before a new batch")
         return self.state
 
+    def _states(self) -> int:
+        """Return how many tensors are kept from step to step."""
+        return len(self.rest())
+
     def _check_state(self, state: State, shape: torch.Size, x: Tensor, fix: str) -> None:
         if not isinstance(state, (tuple, list)) or not all(isinstance(s, Tensor) for s in state):
             raise self._bad("state", "be a tuple of tensors", state, fix)
-        if len(state) != len(self.rest()):
+        if len(state) != self._states():
             raise StateError(
-                f"{type(self).__name__}.state: must hold {len(self.rest())} tensors, got {len(state)}; {fix}"
+                f"{type(self).__name__}.state: must hold {self._states()} tensors, got {len(state)}; {fix}"
             )
         want = (tuple(shape), state_dtype(x.dtype), x.device)
         for kept in state:

@@ -41,6 +41,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "lif": {"neuron": {"args": {"tau": 2.0}}},
         "plif": {"neuron": {"args": {"init_tau": 2.0}}},
         "leaky": {"neuron": {"args": {"beta": 0.9}}},
+        "sltt": {"neuron": {"args": {"tau": 2.0}}},
     },
 }
 
