@@ -85,7 +85,7 @@ class Trace(StepModule, StatefulModule):
 
     def __getstate__(self) -> dict[str, Any]:
         # As with the state of a neuron: a copy starts afresh.
-        return {**self.__dict__, "trace": None}
+        return {**super().__getstate__(), "trace": None}  # type: ignore[no-untyped-call]
 
     def _follow(self, x: Tensor) -> Tensor:
         """Return the trace up to and with ``x``, of its shape, and keep it in 's'."""

@@ -128,7 +128,7 @@ class Recurrent(StatefulModule):
 
     def __getstate__(self) -> dict[str, Any]:
         # As with the state of a neuron: a copy starts afresh.
-        return {**self.__dict__, "y": None}
+        return {**super().__getstate__(), "y": None}  # type: ignore[no-untyped-call]
 
     def _run(self, x_seq: Tensor, state: State | None) -> tuple[Tensor, State, Tensor | None]:
         """As ``run``, with the neuron's v_seq; what the neuron keeps is as before."""

@@ -195,7 +195,7 @@ class BaseNode(Stages, nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # State belongs to a run, not to the module: a copy starts from rest (and a live graph cannot be copied).
-        return {**self.__dict__, "state": None, "v_seq": None, "_said": set()}
+        return {**super().__getstate__(), "state": None, "v_seq": None, "_said": set()}  # type: ignore[no-untyped-call]
 
     # ---- forward -----------------------------------------------------------------------------------------------
 
