@@ -7,7 +7,7 @@ on its own engine.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from ..errors import ArgumentError, StateError
 from ..neuron import BaseNode, Leaky
 from ..neuron.base import State
 from ..neuron.coefficients import to_step
+from ..ops.neuron import state_dtype
 from .base import StatefulModule, check_step_mode
 
 __all__ = ["ElementWiseRecurrent", "LinearRecurrent", "RLeaky", "RSynaptic", "Recurrent", "Scale"]
@@ -323,7 +324,11 @@ class RLeaky(LinearRecurrent):
     def join(self, y: Tensor, x: Tensor) -> Tensor:
         """Return x + V(y), or 0 where a delayed reset to zero comes with this step; [B, *]."""
         joined = super().join(y, x)
-        return joined * (1.0 - y.detach()) if self._loses_input else joined
+        if not self._loses_input:
+            return joined
+        v, v_threshold = self.neuron.v, cast("float | Tensor", self.neuron.v_threshold)
+        fired = torch.as_tensor(v, device=x.device) >= to_step(v_threshold, state_dtype(x.dtype), x.dim())
+        return torch.where(fired, 0.0, joined)
 
 
 class RSynaptic(LinearRecurrent):

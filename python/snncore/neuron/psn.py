@@ -196,8 +196,8 @@ class MaskedPSN(_AllSteps):
     def run(self, x_seq: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Run over all T time steps of ``x_seq``; see ``BaseNode.run``. There is no state to go on from."""
         self._check_input(x_seq)
-        if state is not None:
-            self._check_state(state, x_seq.shape[1:], x_seq, "give all T steps at once")
+        if state:
+            raise StateError(f"MaskedPSN.state: must be None, got {len(state)} tensors; give all T steps at once")
         return super()._run(x_seq, None)[0], ()
 
     def _run(
