@@ -7,7 +7,7 @@ on its own engine.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -326,8 +326,8 @@ class RLeaky(LinearRecurrent):
         joined = super().join(y, x)
         if not self._loses_input:
             return joined
-        v, v_threshold = self.neuron.v, cast("float | Tensor", self.neuron.v_threshold)
-        fired = torch.as_tensor(v, device=x.device) >= to_step(v_threshold, state_dtype(x.dtype), x.dim())
+        v_threshold = to_step(self.neuron.v_threshold, state_dtype(x.dtype), x.dim())
+        fired = torch.as_tensor(self.neuron.v, device=x.device) >= v_threshold
         return torch.where(fired, 0.0, joined)
 
 

@@ -296,6 +296,8 @@ class BaseNode(Stages, nn.Module):
     def _run(
         self, x_seq: Tensor, state: State | None, keep_state: bool = True
     ) -> tuple[Tensor, State | None, Tensor | None]:
+        if self.detach_state and state is not None:  # or the graphs of all steps in 's' would hang together
+            state = tuple(s.detach() for s in state)
         own = self.coefficients()
         given: list[Coefficient] = [self.v_threshold, *own.values()]
         channels = channels_of([*given, self.surrogate_alpha])
