@@ -16,7 +16,7 @@ LAYERS = (
     "ops",
     "surrogate",
     "neuron",
-    "layer functional encoding",
+    "layer functional encoding engine",
     "model | metric | data",
     "train | export",
     "backend",

@@ -8,16 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuron import rows_basic, rows_learned, rows_levels, rows_synaptic
+from neuron import (
+    rows_basic,
+    rows_learned,
+    rows_levels,
+    rows_online,
+    rows_synaptic,
+)
 from neuron.row import CHANNELS, STEP_SHAPE, V_THRESHOLD, Row, surrogates
 from snncore.neuron import BaseNode
 from snncore.ops.neuron import state_dtype
 
 __all__ = ["CHANNELS", "FEW", "ROWS", "STEP_SHAPE", "V_THRESHOLD", "Row", "per_channel", "surrogates", "tensors"]
 
-ROWS: dict[str, Row] = {
-    row.name: row for family in (rows_basic, rows_learned, rows_levels, rows_synaptic) for row in family.ROWS
-}
+FAMILIES = [rows_basic, rows_learned, rows_levels, rows_online, rows_synaptic]
+ROWS: dict[str, Row] = {row.name: row for family in FAMILIES for row in family.ROWS}
 
 
 def tensors(node: BaseNode) -> dict[str, Tensor]:

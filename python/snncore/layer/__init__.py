@@ -1,8 +1,8 @@
-"""Stateless torch layers that also take a sequence, and what keeps a mask over it.
+"""Stateless torch layers that also take a sequence, what keeps a mask or a trace over it, and recurrent containers.
 
-Each is the `torch.nn` layer of the same name: same constructor arguments, same parameters, same ``state_dict``, plus
-the keyword ``step_mode``. 's' takes one step, x [B, *]; 'm' takes all steps, x_seq [T, B, *], and folds ``T`` into
-the batch once. `functional.set_step_mode` switches a whole net.
+A layer with the name of a `torch.nn` layer is that layer: same constructor arguments, same parameters, same
+``state_dict``, plus the keyword ``step_mode``. 's' takes one step, x [B, *]; 'm' takes all steps, x_seq [T, B, *], and
+folds ``T`` into the batch once. `functional.set_step_mode` switches a whole net.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 from .base import StatefulModule, StepModule, StepShape
 from .dropout import Dropout
 from .norm import BatchNorm2d
+from .online import Trace, TraceConv2d, TraceLinear
 from .pool import AdaptiveAvgPool2d, AvgPool2d, Flatten, MaxPool2d
+from .recurrent import ElementWiseRecurrent, LinearRecurrent, Recurrent, RLeaky, RSynaptic, Scale
 from .synapse import Conv2d, Linear
 
 __all__ = [
@@ -19,10 +21,19 @@ __all__ = [
     "BatchNorm2d",
     "Conv2d",
     "Dropout",
+    "ElementWiseRecurrent",
     "Flatten",
     "Linear",
+    "LinearRecurrent",
     "MaxPool2d",
+    "RLeaky",
+    "RSynaptic",
+    "Recurrent",
+    "Scale",
     "StatefulModule",
     "StepModule",
     "StepShape",
+    "Trace",
+    "TraceConv2d",
+    "TraceLinear",
 ]

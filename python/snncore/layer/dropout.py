@@ -51,7 +51,7 @@ class Dropout(StepModule, StatefulModule, nn.Dropout):
 
     def __getstate__(self) -> dict[str, Any]:
         # As with the state of a neuron: a copy starts afresh.
-        return {**self.__dict__, "keep": None}
+        return {**super().__getstate__(), "keep": None}  # type: ignore[no-untyped-call]
 
     def _draw(self, x: Tensor) -> Tensor:
         """Return 1 for the lanes to keep and 0 for the others, in the shape, device and dtype of ``x``."""

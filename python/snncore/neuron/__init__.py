@@ -14,7 +14,9 @@ from .integrate_fire import IFNode
 from .lapicque import Lapicque
 from .leaky import Leaky
 from .lif import LIFNode
+from .online import OTTTLIFNode, SLTTLIFNode
 from .plif import ParametricLIFNode
+from .psn import PSN, MaskedPSN, SlidingPSN
 from .raf import RAFNode
 from .stages import Stages
 from .stbif import STBIFNode
@@ -24,6 +26,8 @@ from .tslif import TSLIFNode
 
 __all__ = [
     "NEURONS",
+    "PARALLEL_NEURONS",
+    "PSN",
     "Alpha",
     "BaseNode",
     "CUBALIFNode",
@@ -34,9 +38,13 @@ __all__ = [
     "LIFNode",
     "Lapicque",
     "Leaky",
+    "MaskedPSN",
+    "OTTTLIFNode",
     "ParametricLIFNode",
     "RAFNode",
+    "SLTTLIFNode",
     "STBIFNode",
+    "SlidingPSN",
     "Stages",
     "Synaptic",
     "TSLIFNode",
@@ -62,4 +70,12 @@ NEURONS: dict[str, type[BaseNode]] = {
     "alpha": Alpha,
     "lapicque": Lapicque,
     "raf": RAFNode,
+    "sltt": SLTTLIFNode,
+}
+
+# without recursion over time, and built for a number of steps: a table of their own
+PARALLEL_NEURONS: dict[str, type[BaseNode]] = {
+    "psn": PSN,
+    "masked_psn": MaskedPSN,
+    "sliding_psn": SlidingPSN,
 }

@@ -194,7 +194,7 @@ class BaseNode(Stages, nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # State belongs to a run, not to the module: a copy starts from rest (and a live graph cannot be copied).
-        return {**self.__dict__, "state": None, "v_seq": None, "_said": set()}
+        return {**super().__getstate__(), "state": None, "v_seq": None, "_said": set()}  # type: ignore[no-untyped-call]
 
     # ---- forward -----------------------------------------------------------------------------------------------
 
@@ -242,12 +242,16 @@ class BaseNode(Stages, nn.Module):
             self._check_state(self.state, x.shape, x, "call functional.reset_net(net) before a new batch")
         return self.state
 
+    def _states(self) -> int:
+        """Return how many tensors are kept from step to step."""
+        return len(self.rest())
+
     def _check_state(self, state: State, shape: torch.Size, x: Tensor, fix: str) -> None:
         if not isinstance(state, (tuple, list)) or not all(isinstance(s, Tensor) for s in state):
             raise self._bad("state", "be a tuple of tensors", state, fix)
-        if len(state) != len(self.rest()):
+        if len(state) != self._states():
             raise StateError(
-                f"{type(self).__name__}.state: must hold {len(self.rest())} tensors, got {len(state)}; {fix}"
+                f"{type(self).__name__}.state: must hold {self._states()} tensors, got {len(state)}; {fix}"
             )
         want = (tuple(shape), state_dtype(x.dtype), x.device)
         for kept in state:
@@ -292,6 +296,8 @@ class BaseNode(Stages, nn.Module):
     def _run(
         self, x_seq: Tensor, state: State | None, keep_state: bool = True
     ) -> tuple[Tensor, State | None, Tensor | None]:
+        if self.detach_state and state is not None:  # or the graphs of all steps in 's' would hang together
+            state = tuple(s.detach() for s in state)
         own = self.coefficients()
         given: list[Coefficient] = [self.v_threshold, *own.values()]
         channels = channels_of([*given, self.surrogate_alpha])

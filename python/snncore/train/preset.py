@@ -46,6 +46,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "alpha": {"neuron": {"args": {"alpha": 0.9, "beta": 0.8}}},
         "lapicque": {},
         "raf": {},
+        "sltt": {"neuron": {"args": {"tau": 2.0}}},
     },
 }
 
