@@ -2,10 +2,13 @@
 #pragma once
 
 #include "neuron/clif.h"
+#include "neuron/glif.h"
 #include "neuron/if.h"
+#include "neuron/ilif.h"
 #include "neuron/integer_lif.h"
 #include "neuron/leaky.h"
 #include "neuron/lif.h"
+#include "neuron/rplif.h"
 #include "neuron/stbif.h"
 #include "neuron/ternary.h"
 #include "neuron/tslif.h"
@@ -18,6 +21,6 @@ struct NeuronList {
 };
 
 using Neurons = NeuronList<IntegrateFire, LeakyIntegrateFire, Leaky, Ternary, IntegerLIF, ComplementaryLIF, TwoScaleLIF,
-                           SpikeTracer>;
+                           SpikeTracer, RefractoryLif, InhibitoryLif, GatedLif>;
 
 }  // namespace snn

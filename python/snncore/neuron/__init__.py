@@ -7,11 +7,16 @@ behaviour differs the class says so.
 
 from .base import BaseNode
 from .clif import ComplementaryLIFNode
+from .glif import GatedLIFNode
+from .ilif import ILIFNode
 from .integer import IELIFNode, IntegerLIFNode
-from .integrate_fire import IFNode
+from .integrate_fire import HalfThresholdIFNode, IFNode
 from .leaky import Leaky
 from .lif import LIFNode
+from .ltmd import LTMDNode
+from .non_spiking import READOUTS, NonSpikingIFNode, NonSpikingLIFNode, NonSpikingNode
 from .plif import ParametricLIFNode
+from .rplif import RPLIFNode
 from .stages import Stages
 from .stbif import STBIFNode
 from .ternary import TernaryIFNode, TernaryLIFNode
@@ -19,14 +24,23 @@ from .tslif import TSLIFNode
 
 __all__ = [
     "NEURONS",
+    "READOUTS",
     "BaseNode",
     "ComplementaryLIFNode",
+    "GatedLIFNode",
+    "HalfThresholdIFNode",
     "IELIFNode",
     "IFNode",
+    "ILIFNode",
     "IntegerLIFNode",
     "LIFNode",
+    "LTMDNode",
     "Leaky",
+    "NonSpikingIFNode",
+    "NonSpikingLIFNode",
+    "NonSpikingNode",
     "ParametricLIFNode",
+    "RPLIFNode",
     "STBIFNode",
     "Stages",
     "TSLIFNode",
@@ -47,4 +61,9 @@ NEURONS: dict[str, type[BaseNode]] = {
     "clif": ComplementaryLIFNode,
     "tslif": TSLIFNode,
     "stbif": STBIFNode,
+    "rplif": RPLIFNode,
+    "ilif": ILIFNode,
+    "glif": GatedLIFNode,
+    "ltmd": LTMDNode,
+    "half_threshold_if": HalfThresholdIFNode,
 }
