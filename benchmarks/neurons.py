@@ -78,8 +78,9 @@ def check(name: str, cls: Callable[..., Any]) -> float:
     torch.manual_seed(0)
     x, g = torch.rand(16, 2, 50, dtype=torch.float64) * 2, torch.randn(16, 2, 50, dtype=torch.float64)
     results = []
+    node = cls(step_mode="m").double()  # one for both: some start from random parameters
     for engine in ("native", "torch"):
-        node, leaf = cls(step_mode="m", engine=engine).double(), x.clone().requires_grad_()
+        node.engine, leaf = engine, x.clone().requires_grad_()
         spikes = node(leaf)
         (grad,) = torch.autograd.grad(spikes, leaf, g)
         results.append((spikes.detach(), grad))

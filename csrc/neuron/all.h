@@ -4,12 +4,15 @@
 #include "neuron/alpha.h"
 #include "neuron/clif.h"
 #include "neuron/cuba_lif.h"
+#include "neuron/glif.h"
 #include "neuron/if.h"
+#include "neuron/ilif.h"
 #include "neuron/integer_lif.h"
 #include "neuron/lapicque.h"
 #include "neuron/leaky.h"
 #include "neuron/lif.h"
 #include "neuron/raf.h"
+#include "neuron/rplif.h"
 #include "neuron/stbif.h"
 #include "neuron/synaptic.h"
 #include "neuron/ternary.h"
@@ -22,7 +25,8 @@ struct NeuronList {
   static constexpr int size = sizeof...(N);
 };
 
-using Neurons = NeuronList<IntegrateFire, LeakyIntegrateFire, Leaky, Ternary, IntegerLIF, ComplementaryLIF, TwoScaleLIF,
-                           SpikeTracer, CubaLif, Synaptic, Alpha, Lapicque, ResonateFire>;
+using Neurons =
+    NeuronList<IntegrateFire, LeakyIntegrateFire, Leaky, Ternary, IntegerLIF, ComplementaryLIF, TwoScaleLIF,
+               SpikeTracer, CubaLif, Synaptic, Alpha, Lapicque, ResonateFire, RefractoryLif, InhibitoryLif, GatedLif>;
 
 }  // namespace snn

@@ -14,6 +14,7 @@ from neuron import (
     rows_levels,
     rows_online,
     rows_synaptic,
+    rows_thresholds,
 )
 from neuron.row import CHANNELS, STEP_SHAPE, V_THRESHOLD, Row, surrogates
 from snncore.neuron import BaseNode
@@ -22,6 +23,7 @@ from snncore.ops.neuron import state_dtype
 __all__ = ["CHANNELS", "FEW", "ROWS", "STEP_SHAPE", "V_THRESHOLD", "Row", "per_channel", "surrogates", "tensors"]
 
 FAMILIES = [rows_basic, rows_learned, rows_levels, rows_online, rows_synaptic]
+FAMILIES = [rows_basic, rows_learned, rows_levels, rows_online, rows_synaptic, rows_thresholds]
 ROWS: dict[str, Row] = {row.name: row for family in FAMILIES for row in family.ROWS}
 
 

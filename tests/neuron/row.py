@@ -35,6 +35,7 @@ class Row:
             more than the default only where an equation amplifies them, with the reason beside the row.
         exact: False where the engines' potentials are equal in float64 but for a few roundings (1e-12), with the reason
             beside the row; spikes are equal all the same.
+        held: the states that carry no gradient past a step; finite differences hold them fixed.
         only: the surrogates this row is tested with; None: all. For a second row of the same equations.
     """
 
@@ -45,6 +46,7 @@ class Row:
     alpha: str = "number"
     error: float = 1.0
     exact: bool = True
+    held: tuple[int, ...] = ()
     only: tuple[str, ...] | None = None
 
     def make(self, dtype: torch.dtype = torch.float64, **changes: Any) -> BaseNode:

@@ -52,15 +52,26 @@ def smooth_inputs(node, name, surrogate):
 WHOLE = [row for row in ROWS.values() if not row.node.detach_state]
 
 
+def hold(row, state):
+    """Return a function that gives a state its value in ``state`` where the row holds it fixed."""
+    held = torch.tensor([k in row.held for k in range(len(state))]).view(-1, *(1,) * len(SHAPE))
+    value = state.detach().clone()
+    return lambda s: torch.where(held, value, s)
+
+
 @pytest.mark.parametrize("row", WHOLE, ids=lambda row: row.name)
 def test_every_gradient(row):
     """To x_seq, the initial state and parameters, from spikes, the last state and v_seq, for every surrogate."""
     for name, surrogate in row.surrogates().items():
         node = smooth_node(row, surrogate)
         x_seq, state = (t.requires_grad_() for t in smooth_inputs(node, name, surrogate))
+        fixed = hold(row, state)
         try:
             # the parameters are the node's own, moved in place
-            torch.autograd.gradcheck(lambda x, s, *_, node=node: run(node, x, s), (x_seq, state, *node.parameters()))
+            torch.autograd.gradcheck(
+                lambda x, s, *_, node=node, fixed=fixed: run(node, x, fixed(s)),
+                (x_seq, state, *node.parameters()),
+            )
         except RuntimeError as error:
             raise AssertionError(f"{name}: {error}") from None
 

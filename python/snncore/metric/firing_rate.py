@@ -30,8 +30,8 @@ class FiringRate:
         rate.compute()  # {"conv_fc.2": 0.12, ...}
 
     Args:
-        net: any module; its `BaseNode` modules are counted, in both step modes, under the names they have in it.
-            A neuron that is used in two places of the net is counted as one layer.
+        net: any module; its `BaseNode` modules that spike are counted, in both step modes, under the names they have
+            in it. A neuron that is used in two places of the net is counted as one layer.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -44,7 +44,7 @@ class FiringRate:
         if self._handles:
             raise StateError("FiringRate: must not be entered twice at once; make another one")
         for name, module in self._net.named_modules():
-            if isinstance(module, BaseNode):
+            if isinstance(module, BaseNode) and module.spiking:
                 self._handles.append(module.register_forward_hook(partial(self._add, name)))
         return self
 

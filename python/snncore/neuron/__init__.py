@@ -9,15 +9,20 @@ from .alpha import Alpha
 from .base import BaseNode
 from .clif import ComplementaryLIFNode
 from .cuba_lif import CUBALIFNode
+from .glif import GatedLIFNode
+from .ilif import ILIFNode
 from .integer import IELIFNode, IntegerLIFNode
-from .integrate_fire import IFNode
+from .integrate_fire import HalfThresholdIFNode, IFNode
 from .lapicque import Lapicque
 from .leaky import Leaky
 from .lif import LIFNode
+from .ltmd import LTMDNode
+from .non_spiking import READOUTS, NonSpikingIFNode, NonSpikingLIFNode, NonSpikingNode
 from .online import OTTTLIFNode, SLTTLIFNode
 from .plif import ParametricLIFNode
 from .psn import PSN, MaskedPSN, SlidingPSN
 from .raf import RAFNode
+from .rplif import RPLIFNode
 from .stages import Stages
 from .stbif import STBIFNode
 from .synaptic import Synaptic
@@ -28,20 +33,29 @@ __all__ = [
     "NEURONS",
     "PARALLEL_NEURONS",
     "PSN",
+    "READOUTS",
     "Alpha",
     "BaseNode",
     "CUBALIFNode",
     "ComplementaryLIFNode",
+    "GatedLIFNode",
+    "HalfThresholdIFNode",
     "IELIFNode",
     "IFNode",
+    "ILIFNode",
     "IntegerLIFNode",
     "LIFNode",
+    "LTMDNode",
     "Lapicque",
     "Leaky",
     "MaskedPSN",
+    "NonSpikingIFNode",
+    "NonSpikingLIFNode",
+    "NonSpikingNode",
     "OTTTLIFNode",
     "ParametricLIFNode",
     "RAFNode",
+    "RPLIFNode",
     "SLTTLIFNode",
     "STBIFNode",
     "SlidingPSN",
@@ -78,4 +92,9 @@ PARALLEL_NEURONS: dict[str, type[BaseNode]] = {
     "psn": PSN,
     "masked_psn": MaskedPSN,
     "sliding_psn": SlidingPSN,
+    "rplif": RPLIFNode,
+    "ilif": ILIFNode,
+    "glif": GatedLIFNode,
+    "ltmd": LTMDNode,
+    "half_threshold_if": HalfThresholdIFNode,
 }

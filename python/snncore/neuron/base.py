@@ -47,6 +47,8 @@ class BaseNode(Stages, nn.Module):
             ``"s"``: forward takes x [B, *] of one step and keeps its state until ``functional.reset_net``.
         store_v_seq: keep ``v_seq`` [T, B, *], the potential after reset of every step, float64 beside float64 input
             and float32 otherwise; in ``"s"`` the steps since the last reset.
+        noise: standard deviation of Gaussian noise that is added to x while the module trains, not in ``eval()``; 0:
+            none. Drawn once a call from torch's generator (``torch.manual_seed``), in either engine.
         engine: ``"native"`` (fused kernel, or EngineError), ``"torch"`` (plain torch loop), or ``"auto"``: native where
             it can run, else torch, and the log says so once with the reason.
 
@@ -57,6 +59,7 @@ class BaseNode(Stages, nn.Module):
     _no_kernel: ClassVar[str | None] = "BaseNode has no equation"  # why this class has no native kernel, or None
     v_threshold: Coefficient
     surrogate_alpha: Tensor | None
+    spiking: ClassVar[bool] = True  # False: what leaves the neuron are potentials
     detach_state: ClassVar[bool] = False  # True: no gradient goes from one step to the step before
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -80,6 +83,7 @@ class BaseNode(Stages, nn.Module):
         detach_reset: bool = False,
         step_mode: str = "s",
         store_v_seq: bool = False,
+        noise: float = 0.0,
         engine: str = "auto",
     ) -> None:
         super().__init__()
@@ -100,6 +104,7 @@ class BaseNode(Stages, nn.Module):
         self.detach_reset = bool(detach_reset)
         self.store_v_seq = bool(store_v_seq)
         self.step_mode = step_mode
+        self.noise = noise
         self.engine = engine
         self.smooth = False  # fire with the surrogate's smooth step; gradient checks only
         self.state: State | None = None
@@ -151,6 +156,17 @@ class BaseNode(Stages, nn.Module):
         self._v_reset: Reset = (
             value if value is None or (isinstance(value, str) and value == "none") else self._number("v_reset", value)
         )
+
+    @property
+    def noise(self) -> float:
+        """The standard deviation of what is added to x while training."""
+        return self._noise
+
+    @noise.setter
+    def noise(self, value: float) -> None:
+        if self._number("noise", value) < 0:
+            raise self._bad("noise", "be a standard deviation >= 0", value, "pass 0 for none")
+        self._noise = float(value)
 
     @property
     def engine(self) -> str:
@@ -298,6 +314,8 @@ class BaseNode(Stages, nn.Module):
     ) -> tuple[Tensor, State | None, Tensor | None]:
         if self.detach_state and state is not None:  # or the graphs of all steps in 's' would hang together
             state = tuple(s.detach() for s in state)
+        if self._noise and self.training:
+            x_seq = x_seq + self._noise * torch.randn_like(x_seq)
         own = self.coefficients()
         given: list[Coefficient] = [self.v_threshold, *own.values()]
         channels = channels_of([*given, self.surrogate_alpha])
@@ -391,4 +409,6 @@ class BaseNode(Stages, nn.Module):
             "step_mode": self.step_mode,
             "surrogate_function": self.surrogate_function,
         }
+        if self.noise:
+            parts["noise"] = self.noise
         return ", ".join(f"{k}={v}" for k, v in parts.items())
