@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuron import rows_basic, rows_levels
+from neuron import rows_basic, rows_levels, rows_nonlinear
 from neuron.row import CHANNELS, STEP_SHAPE, V_THRESHOLD, Row, surrogates
 from snncore.neuron import BaseNode
 from snncore.ops.neuron import state_dtype
 
 __all__ = ["CHANNELS", "FEW", "ROWS", "STEP_SHAPE", "V_THRESHOLD", "Row", "surrogates"]
 
-ROWS: dict[str, Row] = {row.name: row for family in (rows_basic, rows_levels) for row in family.ROWS}
+ROWS: dict[str, Row] = {row.name: row for family in (rows_basic, rows_levels, rows_nonlinear) for row in family.ROWS}
 
 # one of every equation, for what need not be looked at with every reset
 FEW = [

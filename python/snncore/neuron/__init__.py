@@ -5,12 +5,15 @@ those that users of SpikingJelly (``IFNode``, ``LIFNode``, ``ParametricLIFNode``
 behaviour differs the class says so.
 """
 
+from .alif import ALIFNode
 from .base import BaseNode
 from .clif import ComplementaryLIFNode
 from .integer import IELIFNode, IntegerLIFNode
 from .integrate_fire import IFNode
+from .klif import KLIFNode
 from .leaky import Leaky
 from .lif import LIFNode
+from .nonlinear import EIFNode, IzhikevichNode, QIFNode
 from .plif import ParametricLIFNode
 from .stages import Stages
 from .stbif import STBIFNode
@@ -19,14 +22,19 @@ from .tslif import TSLIFNode
 
 __all__ = [
     "NEURONS",
+    "ALIFNode",
     "BaseNode",
     "ComplementaryLIFNode",
+    "EIFNode",
     "IELIFNode",
     "IFNode",
     "IntegerLIFNode",
+    "IzhikevichNode",
+    "KLIFNode",
     "LIFNode",
     "Leaky",
     "ParametricLIFNode",
+    "QIFNode",
     "STBIFNode",
     "Stages",
     "TSLIFNode",
@@ -47,4 +55,9 @@ NEURONS: dict[str, type[BaseNode]] = {
     "clif": ComplementaryLIFNode,
     "tslif": TSLIFNode,
     "stbif": STBIFNode,
+    "qif": QIFNode,
+    "eif": EIFNode,
+    "izhikevich": IzhikevichNode,
+    "klif": KLIFNode,
+    "alif": ALIFNode,
 }

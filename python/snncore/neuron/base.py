@@ -93,7 +93,9 @@ class BaseNode(Stages, nn.Module):
         alpha = getattr(surrogate_function, "alpha", None)
         if isinstance(alpha, Tensor):
             surrogate_function = replace(surrogate_function, alpha=float(alpha.detach().mean()))  # type: ignore[call-arg]
-        self._coefficient("surrogate_alpha", alpha if isinstance(alpha, Tensor) else None)
+            self._coefficient("surrogate_alpha", alpha)
+        else:
+            self.surrogate_alpha = None
         self.surrogate_function = surrogate_function
         self.detach_reset = bool(detach_reset)
         self.store_v_seq = bool(store_v_seq)
@@ -114,11 +116,8 @@ class BaseNode(Stages, nn.Module):
             raise self._bad(name, "be a finite number", value, "pass a number")
         return float(value)
 
-    def _coefficient(self, name: str, value: Coefficient | None) -> None:
+    def _coefficient(self, name: str, value: Coefficient) -> None:
         """Make ``value`` the attribute ``name``: a number as it is, a ``nn.Parameter`` learned, a tensor a buffer."""
-        if value is None:
-            setattr(self, name, None)
-            return
         if not isinstance(value, Tensor):
             setattr(self, name, self._number(name, value))
             return

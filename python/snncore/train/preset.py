@@ -41,6 +41,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "lif": {"neuron": {"args": {"tau": 2.0}}},
         "plif": {"neuron": {"args": {"init_tau": 2.0}}},
         "leaky": {"neuron": {"args": {"beta": 0.9}}},
+        "qif": {},
+        "eif": {},
+        "izhikevich": {},
+        "klif": {"neuron": {"args": {"tau": 2.0}}},
+        "alif": {},
     },
 }
 
