@@ -19,22 +19,23 @@ struct AdaptiveThreshold : Stages<3> {
   SNN_HD static Real threshold(const Real* h, const Real* p) {
     return p[0] + p[3] * h[1];
   }
+  // Switches as products, exact with 0 and 1: a choice between a parameter's row and a number costs the vector code.
   template <class Real>
   SNN_HD static Real drop(const Real* h, const Real* p, const Real* c) {
-    return c[1] != Real(0) ? threshold(h, p) : p[0];
+    return p[0] + c[1] * p[3] * h[1];
   }
   // The leak of a step stands before the reset or before the next charge.
   template <class Real>
   SNN_HD static Real leak_of_charge(const Real* p, const Real* c) {
-    return c[0] != Real(0) ? Real(1) : p[1];
+    return c[0] + (Real(1) - c[0]) * p[1];
   }
   template <class Real>
   SNN_HD static Real leak_of_reset(const Real* p, const Real* c) {
-    return c[0] != Real(0) ? p[1] : Real(1);
+    return (Real(1) - c[0]) + c[0] * p[1];
   }
   template <class Real>
   SNN_HD static Real gain(Real decay, const Real* c) {
-    return c[2] != Real(0) ? Real(1) - decay : Real(1);
+    return Real(1) - c[2] * decay;
   }
 
   template <class Real>
