@@ -125,6 +125,25 @@ SNN_HD Real logistic(Real x) {
   return (x < Real(0) ? e : Real(1)) / (Real(1) + e);
 }
 
+// e^x for any x: infinity where it is too large for a Real, 0 from about the smallest normal number down.
+template <class Real>
+SNN_HD Real exp_any(Real x) {
+  using B = Bits<Real>;
+  const Real lowest = sizeof(Real) == 4 ? Real(-86.9) : Real(-708.0);
+  const Real highest = sizeof(Real) == 4 ? Real(89.0) : Real(710.0);
+  const Real above = x < lowest ? lowest : x;
+  const Real bounded = above > highest ? highest : above;
+  const Real shifted = bounded * Real(1.4426950408889634074) + B::round_magic;
+  const Real k = shifted - B::round_magic;
+  const Real r = (bounded - k * B::ln2_hi) - k * B::ln2_lo;
+  Real p = B::exp_series(0);
+  for (int n = 1; n < B::exp_terms; ++n) p = p * r + B::exp_series(n);
+  // 2^k as 2 * 2^(k - 1): the largest finite results have a k whose own power of two is infinite.
+  const auto exponent = typename B::UInt(to_bits(shifted) - to_bits(B::round_magic) + B::bias - 1);
+  const Real result = (p + p) * from_bits<Real>(typename B::Int(exponent << B::mantissa));
+  return x < lowest ? Real(0) : result;
+}
+
 // ln(x) for normal x > 0 (inf and NaN give themselves), by x = m * 2^e with m around 1 and ln(m) = 2 artanh((m - 1)/(m
 // + 1)).
 template <class Real>

@@ -1,16 +1,21 @@
 // The list of neurons. A neuron's number is its place here; Python reads names and numbers from the library.
 #pragma once
 
+#include "neuron/alif.h"
 #include "neuron/alpha.h"
 #include "neuron/clif.h"
 #include "neuron/cuba_lif.h"
+#include "neuron/eif.h"
 #include "neuron/glif.h"
 #include "neuron/if.h"
 #include "neuron/ilif.h"
 #include "neuron/integer_lif.h"
+#include "neuron/izhikevich.h"
+#include "neuron/klif.h"
 #include "neuron/lapicque.h"
 #include "neuron/leaky.h"
 #include "neuron/lif.h"
+#include "neuron/qif.h"
 #include "neuron/raf.h"
 #include "neuron/rplif.h"
 #include "neuron/stbif.h"
@@ -27,6 +32,7 @@ struct NeuronList {
 
 using Neurons =
     NeuronList<IntegrateFire, LeakyIntegrateFire, Leaky, Ternary, IntegerLIF, ComplementaryLIF, TwoScaleLIF,
-               SpikeTracer, CubaLif, Synaptic, Alpha, Lapicque, ResonateFire, RefractoryLif, InhibitoryLif, GatedLif>;
+               SpikeTracer, CubaLif, Synaptic, Alpha, Lapicque, ResonateFire, RefractoryLif, InhibitoryLif, GatedLif,
+               QuadraticIntegrateFire, ExponentialIntegrateFire, Izhikevich, KLeakyIntegrateFire, AdaptiveThreshold>;
 
 }  // namespace snn

@@ -12,6 +12,7 @@ from neuron import (
     rows_basic,
     rows_learned,
     rows_levels,
+    rows_nonlinear,
     rows_online,
     rows_synaptic,
     rows_thresholds,
@@ -24,6 +25,7 @@ __all__ = ["CHANNELS", "FEW", "ROWS", "STEP_SHAPE", "V_THRESHOLD", "Row", "per_c
 
 FAMILIES = [rows_basic, rows_learned, rows_levels, rows_online, rows_synaptic]
 FAMILIES = [rows_basic, rows_learned, rows_levels, rows_online, rows_synaptic, rows_thresholds]
+FAMILIES = [rows_basic, rows_learned, rows_levels, rows_nonlinear, rows_online, rows_synaptic, rows_thresholds]
 ROWS: dict[str, Row] = {row.name: row for family in FAMILIES for row in family.ROWS}
 
 

@@ -5,6 +5,7 @@ those that users of SpikingJelly (``IFNode``, ``LIFNode``, ``ParametricLIFNode``
 behaviour differs the class says so.
 """
 
+from .alif import ALIFNode
 from .alpha import Alpha
 from .base import BaseNode
 from .clif import ComplementaryLIFNode
@@ -13,11 +14,13 @@ from .glif import GatedLIFNode
 from .ilif import ILIFNode
 from .integer import IELIFNode, IntegerLIFNode
 from .integrate_fire import HalfThresholdIFNode, IFNode
+from .klif import KLIFNode
 from .lapicque import Lapicque
 from .leaky import Leaky
 from .lif import LIFNode
 from .ltmd import LTMDNode
 from .non_spiking import READOUTS, NonSpikingIFNode, NonSpikingLIFNode, NonSpikingNode
+from .nonlinear import EIFNode, IzhikevichNode, QIFNode
 from .online import OTTTLIFNode, SLTTLIFNode
 from .plif import ParametricLIFNode
 from .psn import PSN, MaskedPSN, SlidingPSN
@@ -34,16 +37,20 @@ __all__ = [
     "PARALLEL_NEURONS",
     "PSN",
     "READOUTS",
+    "ALIFNode",
     "Alpha",
     "BaseNode",
     "CUBALIFNode",
     "ComplementaryLIFNode",
+    "EIFNode",
     "GatedLIFNode",
     "HalfThresholdIFNode",
     "IELIFNode",
     "IFNode",
     "ILIFNode",
     "IntegerLIFNode",
+    "IzhikevichNode",
+    "KLIFNode",
     "LIFNode",
     "LTMDNode",
     "Lapicque",
@@ -54,6 +61,7 @@ __all__ = [
     "NonSpikingNode",
     "OTTTLIFNode",
     "ParametricLIFNode",
+    "QIFNode",
     "RAFNode",
     "RPLIFNode",
     "SLTTLIFNode",
@@ -97,4 +105,9 @@ PARALLEL_NEURONS: dict[str, type[BaseNode]] = {
     "glif": GatedLIFNode,
     "ltmd": LTMDNode,
     "half_threshold_if": HalfThresholdIFNode,
+    "qif": QIFNode,
+    "eif": EIFNode,
+    "izhikevich": IzhikevichNode,
+    "klif": KLIFNode,
+    "alif": ALIFNode,
 }

@@ -47,6 +47,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "lapicque": {},
         "raf": {},
         "sltt": {"neuron": {"args": {"tau": 2.0}}},
+        "qif": {},
+        "eif": {},
+        "izhikevich": {},
+        "klif": {"neuron": {"args": {"tau": 2.0}}},
+        "alif": {},
     },
 }
 
