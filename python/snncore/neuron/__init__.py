@@ -93,13 +93,6 @@ NEURONS: dict[str, type[BaseNode]] = {
     "lapicque": Lapicque,
     "raf": RAFNode,
     "sltt": SLTTLIFNode,
-}
-
-# without recursion over time, and built for a number of steps: a table of their own
-PARALLEL_NEURONS: dict[str, type[BaseNode]] = {
-    "psn": PSN,
-    "masked_psn": MaskedPSN,
-    "sliding_psn": SlidingPSN,
     "rplif": RPLIFNode,
     "ilif": ILIFNode,
     "glif": GatedLIFNode,
@@ -110,4 +103,11 @@ PARALLEL_NEURONS: dict[str, type[BaseNode]] = {
     "izhikevich": IzhikevichNode,
     "klif": KLIFNode,
     "alif": ALIFNode,
+}
+
+# without recursion over time, and built for a number of steps: a table of their own
+PARALLEL_NEURONS: dict[str, type[BaseNode]] = {
+    "psn": PSN,
+    "masked_psn": MaskedPSN,
+    "sliding_psn": SlidingPSN,
 }

@@ -153,7 +153,7 @@ class GatedLIFNode(FixedReset):
         conduct = torch.sigmoid(self.raw_conduct[first : first + x_seq.shape[0]])
         gain = self._gain(torch.sigmoid(self.raw_b), conduct).to(dtype)  # [T] or [T, channels]
         if gain.dim() == 2:
-            self._check_channels(gain.shape[1], [("raw_conduct", gain[0])], x_seq.shape[1:])
+            self._check_channels([gain[0]], x_seq.shape[1:])
             gain = gain.unsqueeze(1)  # [T, 1, channels]
         return x_seq.to(dtype) * gain.reshape(*gain.shape, *(1,) * (x_seq.dim() - gain.dim()))
 

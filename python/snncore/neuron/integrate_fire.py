@@ -63,6 +63,6 @@ class HalfThresholdIFNode(FixedReset, IFNode):
         threshold = self.v_threshold
         if state is None and isinstance(threshold, Tensor):
             step, dtype = x_seq.shape[1:], state_dtype(x_seq.dtype)
-            self._check_channels(threshold.numel(), [("v_threshold", threshold)], step)
+            self._check_channels([threshold], step)
             state = (x_seq.new_zeros(step, dtype=dtype) + 0.5 * to_step(threshold, dtype, len(step)),)
         return super()._run(x_seq, state, keep_state)
