@@ -29,11 +29,9 @@ class SoftResetNode(BaseNode):
 
 
 def require_above(node: BaseNode, least: float, *names: str) -> None:
-    """Raise ArgumentError unless the coefficients ``names`` of ``node`` are there and all elements above ``least``."""
+    """Raise ArgumentError unless every element of the coefficients ``names`` of ``node`` is above ``least``."""
     for name in names:
         value = getattr(node, name)
-        if value is None:
-            raise node._bad(name, "be a number or a tensor", value, "pass one or leave it out")
         lowest = float(value.detach().min()) if isinstance(value, Tensor) else value
         if not lowest > least:
             raise node._bad(name, f"be greater than {least:g}", lowest, "pass a larger value")

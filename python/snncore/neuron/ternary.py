@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from torch import Tensor
@@ -24,7 +23,6 @@ class _Ternary(BaseNode):
         super().__init__(**common)
         require_above(self, 0.0, "v_threshold")
         self._coefficient("amplitude", amplitude)
-        require_above(self, -math.inf, "amplitude")
 
     def margin(self, h: tuple[Tensor, ...], v_threshold: Coefficient, **own: Any) -> tuple[Tensor, ...]:
         """Return h - v_threshold for the positive spike and -h - v_threshold for the negative."""

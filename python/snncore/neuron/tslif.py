@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..surrogate import ATan
-from .soft_reset import SoftResetNode, require_above
+from .soft_reset import SoftResetNode
 from .stages import Coefficient
 
 __all__ = ["TSLIFNode"]
@@ -68,7 +67,6 @@ class TSLIFNode(SoftResetNode):
             decay = torch.tensor([self._number("decay", d) for d in decay])
         for name, value in (("decay", decay), ("k", k), ("y", y), ("alpha_s", alpha_s), ("alpha_l", alpha_l)):
             self._coefficient(name, value)  # first, for its checks
-            require_above(self, -math.inf, name)
             if learn and not isinstance(value, nn.Parameter):
                 delattr(self, name)
                 self._coefficient(name, nn.Parameter(torch.as_tensor(value).detach().clone()))
