@@ -209,7 +209,7 @@ template <class Real>
 struct StepBack {
   Rows<Real> h;
   Rows<Real> before;
-  bool settle_before;  // `before` is charged and still wants to settle; else it is the initial state
+  Real settle_before;  // 1: `before` is charged and still wants to settle; 0: it is the initial state
 };
 
 // The state and spikes from which a step started.
@@ -226,7 +226,7 @@ SNN_HD Column<P::neuron::states, Real> state_before(const StepBack<Real> at, con
     fire_lane<Neuron>(v.value, p, c, s.value);
   }
   Neuron::settle(v.value, s.value, reset, p, c);
-  for (int k = 0; k < Neuron::states; ++k) v.value[k] = at.settle_before ? v.value[k] : before.value[k];
+  for (int k = 0; k < Neuron::states; ++k) v.value[k] = at.settle_before != Real(0) ? v.value[k] : before.value[k];
   return v;
 }
 
@@ -283,7 +283,7 @@ SNN_HD void surrogate_rows(const Law& law, const P& params, const StepBack<Real>
   using Neuron = typename P::neuron;
   if constexpr (kSmooth) {
     smooth_rows(law, params, at.h, rows.spike, n);
-    if (at.settle_before) smooth_rows(law, params, at.before, rows.spike_before, n);
+    if (at.settle_before != Real(0)) smooth_rows(law, params, at.before, rows.spike_before, n);
   }
   if constexpr (P::lanes || Neuron::own_margin) {
     margin_rows(params, law.constants, at.h, rows.sg, n);
@@ -310,7 +310,7 @@ SNN_HD void strip_back(const Law& law, const P& params, Io& io, const BackwardRo
   using Neuron = typename P::neuron;
   constexpr int S = Neuron::states;
   const Rows<Real> h{rows.kept[t * S], rows.kept.stride};
-  const StepBack<Real> at{h, t > 0 ? Rows<Real>{rows.kept[(t - 1) * S], rows.kept.stride} : rows.state, t > 0};
+  const StepBack<Real> at{h, t > 0 ? Rows<Real>{rows.kept[(t - 1) * S], rows.kept.stride} : rows.state, Real(t > 0)};
   surrogate_rows<kSmooth>(law, params, at, rows, n);
   if (const Real* g_v = io.grad_v_seq(t, i, n))
     for (int j = 0; j < n; ++j) rows.grad_state[0][j] += g_v[j];

@@ -178,7 +178,10 @@ def test_half_modules(row, dtype):
     assert node.v_seq.dtype == torch.float32
     plain = row.make(torch.float32, engine="torch", store_v_seq=True).to(dtype)
     assert torch.equal(plain(inputs(dtype)), spikes)
-    assert torch.equal(plain.v_seq, node.v_seq)
+    if row.exact:
+        assert torch.equal(plain.v_seq, node.v_seq)
+    else:
+        close("v_seq", node.v_seq, plain.v_seq, 1e-5)
     for parameter in node.parameters():
         assert parameter.dtype == parameter.grad.dtype == dtype
         assert torch.isfinite(parameter.grad).all()

@@ -25,13 +25,23 @@ def agree(what, row, dtype, T, shape):
     x_seq, state = inputs(dtype, T, shape), start(row, dtype, shape)
     native = evaluate(row.make(dtype, engine="native"), x_seq, state)
     plain = evaluate(row.make(dtype, engine="torch"), x_seq.to(state_dtype(dtype)), state)
-    for key in RESULTS:
-        assert torch.equal(native[key].to(plain[key].dtype), plain[key]), f"{what}: {key}"
     tolerance = 1e-11 if dtype == torch.float64 else 2.0**-24 * 8 * (T + 8) * row.error
-    low = torch.finfo(dtype).eps / 2 if dtype.itemsize == 2 else 0.0
-    for key in native.keys() - RESULTS:
-        wide = tolerance + (low if key == "grad.x" else 0)
-        close(f"{what}: {key}", native[key].to(plain[key].dtype), plain[key], wide, least=1.0)
+    spikes, wanted = native["spike_seq"], plain["spike_seq"].to(dtype)  # a graded spike is rounded, once
+    apart = (spikes != wanted).any(0)
+    if row.exact or dtype == torch.float64:
+        assert not apart.any(), f"{what}: spike_seq"
+    for key in native.keys() - {"spike_seq"}:
+        got, want = native[key].to(plain[key].dtype), plain[key]
+        if key in RESULTS and row.exact:
+            assert torch.equal(got, want), f"{what}: {key}"
+            continue
+        if got.shape[1:] == apart.shape:
+            got, want = got[:, ~apart], want[:, ~apart]
+        elif apart.any():
+            continue  # a parameter's gradient, with lanes in it that parted within rounding of the threshold
+        low = torch.finfo(dtype).eps / 2 if dtype.itemsize == 2 and key == "grad.x" else 0.0
+        close(f"{what}: {key}", got, want, tolerance + low, least=1.0)
+    assert apart.sum() <= 1 + apart.numel() // 50, f"{what}: {int(apart.sum())} of {apart.numel()} lanes part"
 
 
 @few_rows
