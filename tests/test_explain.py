@@ -169,6 +169,16 @@ def test_an_inplace_layer_does_not_change_the_input():
     assert torch.equal(x, before)
 
 
+def test_hooks_of_a_user_do_not_see_it_and_one_sample_is_enough():
+    net = nn.Sequential(layer.BatchNorm2d(2, step_mode="m"), neuron.IFNode(step_mode="m"))
+    seen = []
+    net[1].register_forward_hook(lambda *_: seen.append(1))
+    x = torch.rand(1, 1, 2, 1, 1)  # which BatchNorm refuses in training
+    assert snncore.explain(net, x)[0].calls == 1 and not seen
+    net.eval()(x)
+    assert seen
+
+
 @pytest.mark.parametrize("low", [torch.bfloat16, torch.float16])
 def test_dtypes_are_those_that_reach_the_neuron(low):
     net = make()

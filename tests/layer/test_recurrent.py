@@ -89,6 +89,21 @@ def test_the_equations():
     assert want["grad.recurrent.scale"].abs().min() > 0
 
 
+def test_the_reset_to_zero_of_rleaky_takes_the_input_along():
+    net = make("rleaky-zero")
+
+    def leaky(x_seq):
+        v = y = torch.zeros_like(x_seq[0])
+        spikes = []
+        for x in x_seq:
+            h = (0.9 * v + x + net.recurrent.scale * y) * (v.detach() < 1.0)
+            v, y = h, ATan(2.0)(h - 1.0)
+            spikes.append(y)
+        return torch.stack(spikes)
+
+    same(outcome(net, net, data()), outcome(net, leaky, data()))
+
+
 @each
 def test_gradcheck(name):
     net = make(name)
@@ -153,6 +168,8 @@ def test_dtypes(name, dtype):
     net = make(name).float()
     with torch.autocast("cpu", torch.bfloat16 if dtype == torch.float32 else dtype):
         assert net(x_seq.detach()).dtype == dtype
+    wide = layer.ElementWiseRecurrent(neuron.IFNode(), lambda y, x: x.double() + y, step_mode="m")
+    assert wide(x_seq.detach()).dtype == dtype
 
 
 def test_convolution_and_dropout_in_the_recurrence():
