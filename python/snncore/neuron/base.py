@@ -222,6 +222,11 @@ class BaseNode(Stages, nn.Module):
             if self.store_v_seq:
                 self.v_seq = v_seq
             return spike_seq
+        if torch.compiler.is_exporting():  # torch.export drops what a call leaves behind, without a word
+            raise self._bad(
+                "step_mode", "be 'm' for torch.export, whose programs keep no state between calls", "s",
+                "call functional.set_step_mode(net, 'm'), or export a module that calls run() with the state",
+            )  # fmt: skip
         spike_seq, self.state, v_seq = self._run(x.unsqueeze(0), self._kept_state(x))
         if self.store_v_seq:
             assert v_seq is not None
