@@ -33,26 +33,26 @@ struct DeviceSurrogate {
   int which;
   SurrogateArgs<Real> args;
 
-  __device__ __forceinline__ void step(const Real* h, Real v_threshold, Real* out, int) const {
-    out[0] = pick_step(Surrogates{}, h[0] - v_threshold);
+  __device__ __forceinline__ void step(const Real* u, const Real* a, Real* out, int) const {
+    out[0] = pick(Surrogates{}, [&](auto s) { return decltype(s)::step(u[0], with(a)); });
   }
   __device__ __forceinline__ void grad(const Real* h, Real v_threshold, Real* out, int) const {
-    out[0] = pick_grad(Surrogates{}, h[0] - v_threshold);
+    out[0] = pick(Surrogates{}, [&](auto s) { return decltype(s)::grad(h[0] - v_threshold, args); });
+  }
+  __device__ __forceinline__ void grad(const Real* u, const Real* a, Real* out, int) const {
+    out[0] = pick(Surrogates{}, [&](auto s) { return decltype(s)::grad(u[0], with(a)); });
+  }
+  __device__ __forceinline__ void grad_alpha(const Real* u, const Real* a, Real* out, int) const {
+    out[0] = pick(Surrogates{}, [&](auto s) { return decltype(s)::grad_alpha(u[0], with(a)); });
   }
 
  private:
-  template <class... S>
-  __device__ __forceinline__ Real pick_step(SurrogateList<S...>, Real u) const {
+  __device__ __forceinline__ SurrogateArgs<Real> with(const Real* a) const { return {a ? *a : args.a, args.b}; }
+  template <class... S, class F>
+  __device__ __forceinline__ Real pick(SurrogateList<S...>, const F& f) const {
     Real result = Real(0);
     int k = 0;
-    ((k++ == which ? (result = S::step(u, args), 0) : 0), ...);
-    return result;
-  }
-  template <class... S>
-  __device__ __forceinline__ Real pick_grad(SurrogateList<S...>, Real u) const {
-    Real result = Real(0);
-    int k = 0;
-    ((k++ == which ? (result = S::grad(u, args), 0) : 0), ...);
+    ((k++ == which ? (result = f(S{}), 0) : 0), ...);
     return result;
   }
 };
@@ -95,30 +95,32 @@ struct LaneIo {
 // What every thread gets by value.
 template <class Neuron, class Real>
 struct DeviceCall {
+  static constexpr int kParams = Neuron::params + 2;  // v_threshold, the neuron's own, alpha
   NeuronArgs a;  // its host pointers (state_rest, numbers) are not used on the device
-  Fire<Real> fire;
-  DeviceSurrogate<Real> surrogate;
-  Constants<Real> constants;
-  Real params[Neuron::params > 0 ? Neuron::params : 1];
+  Law<Real, DeviceSurrogate<Real>> law;
+  Real numbers[kParams];
   Real rest[Neuron::states];
 
   explicit DeviceCall(const NeuronArgs& args)
       : a(args),
-        fire{Real(args.v_threshold),
-             Reset<Real>::make(ResetKind(args.reset), Real(args.v_threshold), Real(args.v_reset), args.detach_reset)},
-        surrogate{int(args.surrogate), {Real(args.surrogate_a), Real(args.surrogate_b)}},
-        constants{} {
-    for (int k = 0; k < Neuron::constants; ++k) constants.value[k] = Real(args.numbers[Neuron::params + k]);
-    for (int k = 0; k < Neuron::params; ++k) params[k] = Real(args.numbers[k]);
+        law{Reset<Real>::make(ResetKind(args.reset), Real(args.v_reset), args.detach_reset),
+            {int(args.surrogate), {Real(args.surrogate_a), Real(args.surrogate_b)}},
+            {},
+            args.detach_state} {
+    for (int k = 0; k < Neuron::constants; ++k) law.constants.value[k] = Real(args.numbers[1 + Neuron::params + k]);
+    for (int k = 0; k <= Neuron::params; ++k) numbers[k] = Real(args.numbers[k]);
+    numbers[kParams - 1] = Real(args.surrogate_a);
     for (int k = 0; k < Neuron::states; ++k) rest[k] = Real(args.state_rest[k]);
   }
 
   __device__ void load(int64_t lane, Real* state, Real* lane_params) const {
     for (int k = 0; k < Neuron::states; ++k)
       state[k] = a.state_init ? static_cast<const Real*>(a.state_init)[k * a.N + lane] : rest[k];
-    for (int k = 0; k < Neuron::params; ++k)
+    for (int k = 0; k < kParams; ++k) {
+      const bool given = a.params && (k < kParams - 1 || a.has_alpha);
       lane_params[k] =
-          a.params ? static_cast<const Real*>(a.params)[k * a.channels + (lane / a.inner) % a.channels] : params[k];
+          given ? static_cast<const Real*>(a.params)[k * a.channels + (lane / a.inner) % a.channels] : numbers[k];
+    }
   }
 };
 
@@ -126,7 +128,7 @@ template <class Neuron, class Scalar, bool kSmooth, class Real>
 __global__ void __launch_bounds__(kThreads) forward_kernel(DeviceCall<Neuron, Real> call, ForwardOut out) {
   const int64_t N = call.a.N;
   for (int64_t lane = blockIdx.x * int64_t(kThreads) + threadIdx.x; lane < N; lane += int64_t(gridDim.x) * kThreads) {
-    Real state[Neuron::states], params[Neuron::params > 0 ? Neuron::params : 1];
+    Real state[Neuron::states], params[call.kParams], spikes[Neuron::fires];
     call.load(lane, state, params);
     LaneIo<Scalar, Real> io{};
     io.x_base = static_cast<const Scalar*>(call.a.x_seq) + lane;
@@ -134,8 +136,8 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(DeviceCall<Neuron, Re
     io.N = N;
     io.spike_base = static_cast<Scalar*>(out.spike_seq) + lane;
     io.v_base = out.v_seq ? static_cast<Real*>(out.v_seq) + lane : nullptr;
-    forward_tile<Neuron, kSmooth>(call.fire, call.surrogate, call.constants, Rows<Real>{params, 1}, io,
-                                  Rows<Real>{state, 1}, call.a.T, 1);
+    const Params<Neuron, true, Real> rows{{}, {params, 1}};
+    forward_tile<kSmooth>(call.law, rows, io, Rows<Real>{state, 1}, Rows<Real>{spikes, 1}, call.a.T, 1);
     for (int k = 0; k < Neuron::states; ++k)
       if (out.state_last) static_cast<Real*>(out.state_last)[k * N + lane] = state[k];
   }
@@ -143,10 +145,10 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(DeviceCall<Neuron, Re
 
 template <class Neuron, class Scalar, bool kSmooth, class Real>
 __global__ void __launch_bounds__(kThreads) backward_kernel(DeviceCall<Neuron, Real> call, BackwardIo b, Real* kept) {
-  constexpr int S = Neuron::states, P = Neuron::params > 0 ? Neuron::params : 1;
+  constexpr int S = Neuron::states, P = call.kParams, F = Neuron::fires;
   const int64_t N = call.a.N;
   for (int64_t lane = blockIdx.x * int64_t(kThreads) + threadIdx.x; lane < N; lane += int64_t(gridDim.x) * kThreads) {
-    Real state[S], running[S], grad_state[S], params[P], grad_params[P] = {}, sg, spike, spike_before;
+    Real state[S], running[S], grad_state[S], params[P], grad_params[P] = {}, sg[F], spike[F], before[F], fire[F];
     call.load(lane, state, params);
     for (int k = 0; k < S; ++k)
       grad_state[k] = b.grad_state_last ? static_cast<const Real*>(b.grad_state_last)[k * N + lane] : Real(0);
@@ -158,15 +160,17 @@ __global__ void __launch_bounds__(kThreads) backward_kernel(DeviceCall<Neuron, R
     io.grad_spike_stride = b.grad_spike_stride;
     io.grad_v_base = b.grad_v_seq ? static_cast<const Real*>(b.grad_v_seq) + lane : nullptr;
     io.grad_x_base = static_cast<Scalar*>(b.grad_x_seq) + lane;
-    const BackwardRows<Real> rows{
-        {state, 1}, {running, 1}, {kept + lane, N}, {grad_state, 1}, {b.grad_params ? grad_params : nullptr, 1},
-        &sg,        &spike,       &spike_before};
-    backward_tile<Neuron, kSmooth>(call.fire, call.surrogate, call.constants, Rows<Real>{params, 1}, io, rows, call.a.T,
-                                   1);
+    const Params<Neuron, true, Real> rows_of_params{{}, {params, 1}};
+    const BackwardRows<Real> rows{{state, 1},       {running, 1},     {kept + lane, N},
+                                  {grad_state, 1},  {grad_params, 1}, call.a.has_alpha ? grad_params + P - 1 : nullptr,
+                                  {sg, 1},          {spike, 1},       {before, 1},
+                                  {fire, 1}};
+    backward_tile<kSmooth, true>(call.law, rows_of_params, io, rows, call.a.T, 1);
     for (int k = 0; k < S; ++k)
       if (b.grad_state_init) static_cast<Real*>(b.grad_state_init)[k * N + lane] = grad_state[k];
-    for (int k = 0; k < Neuron::params; ++k)
-      if (b.grad_params) static_cast<Real*>(b.grad_params)[k * N + lane] = grad_params[k];
+    for (int k = 0; k < P; ++k)
+      if (b.grad_params && (k < P - 1 || call.a.has_alpha))
+        static_cast<Real*>(b.grad_params)[k * N + lane] = grad_params[k];
   }
 }
 
@@ -227,11 +231,11 @@ typename NeuronPick<k, N...>::type pick_neuron(NeuronList<N...>);
 
 template <int kNeuron>
 Three forward(const Tensor x_seq, const Maybe state_init, const Maybe params, int64_t inner, Numbers numbers,
-              int64_t reset, bool detach_reset, int64_t surrogate, bool smooth, bool keep_state, bool keep_v_seq) {
+              int64_t reset, bool detach_reset, bool detach_state, int64_t surrogate, bool smooth, bool keep_state, bool keep_v_seq) {
   using Neuron = decltype(pick_neuron<kNeuron>(Neurons{}));
   const torch::stable::accelerator::DeviceGuard guard(x_seq.get_device());
   ForwardCall call(neuron_facts(Neurons{}, kNeuron), x_seq, state_init, params,
-                   {inner, std::move(numbers), reset, detach_reset, surrogate, smooth}, keep_state, keep_v_seq);
+                   {inner, std::move(numbers), reset, detach_reset, detach_state, surrogate, smooth}, keep_state, keep_v_seq);
   if (call.args.N == 0) return call.result();
   with_scalar(call.dtype, [&](auto* tag) {
     using Scalar = std::remove_pointer_t<decltype(tag)>;
@@ -254,18 +258,18 @@ Three forward(const Tensor x_seq, const Maybe state_init, const Maybe params, in
 template <int kNeuron>
 Three backward(const Maybe grad_spike_seq, const Maybe grad_state_last, const Maybe grad_v_seq, const Tensor x_seq,
                const Maybe state_init, const Maybe params, int64_t inner, Numbers numbers, int64_t reset,
-               bool detach_reset, int64_t surrogate, bool smooth, bool want_grad_state, bool want_grad_params) {
+               bool detach_reset, bool detach_state, int64_t surrogate, bool smooth, bool want_grad_state, bool want_grad_params) {
   using Neuron = decltype(pick_neuron<kNeuron>(Neurons{}));
   const torch::stable::accelerator::DeviceGuard guard(x_seq.get_device());
   BackwardCall call(neuron_facts(Neurons{}, kNeuron), grad_spike_seq, grad_state_last, grad_v_seq, x_seq, state_init,
-                    params, {inner, std::move(numbers), reset, detach_reset, surrogate, smooth}, want_grad_state);
+                    params, {inner, std::move(numbers), reset, detach_reset, detach_state, surrogate, smooth}, want_grad_state);
   const NeuronArgs& a = call.args;
   const ScalarType state_type = state_dtype(call.dtype);
-  const bool want_params = want_grad_params && Neuron::params > 0;
+  const bool want_params = want_grad_params && a.params;
   Tensor lanes = call.nothing(), grad_params = call.nothing();
   if (want_params) {
-    lanes = empty_contiguous({Neuron::params, a.N}, state_type, x_seq);
-    grad_params = empty_contiguous({Neuron::params, a.channels}, state_type, x_seq);
+    lanes = empty_contiguous({call.param_rows(), a.N}, state_type, x_seq);
+    grad_params = empty_contiguous({call.param_rows(), a.channels}, state_type, x_seq);
     call.io.grad_params = lanes.mutable_data_ptr();
   }
   const Tensor kept = empty_contiguous({std::max<int64_t>(a.T, 1), Neuron::states, a.N}, state_type, x_seq);
@@ -285,7 +289,7 @@ Three backward(const Maybe grad_spike_seq, const Maybe grad_state_last, const Ma
     }
     if (!launched) backward_kernel<Neuron, Scalar, false><<<blocks, kThreads, 0, stream>>>(device, call.io, h);
     if (want_params)
-      reduce_kernel<Real><<<unsigned(Neuron::params * a.channels), kThreads, 0, stream>>>(
+      reduce_kernel<Real><<<unsigned(call.param_rows() * a.channels), kThreads, 0, stream>>>(
           static_cast<const Real*>(lanes.const_data_ptr()), static_cast<Real*>(grad_params.mutable_data_ptr()), a.N,
           a.channels, a.inner);
   });
