@@ -51,12 +51,11 @@ DeviceFacts ask_device(int device) {
 }
 
 DeviceFacts device_facts(int device) {
-  constexpr int kKnown = 64;
   static const std::vector<DeviceFacts> all = [] {
     int count = 0;
     STD_CUDA_CHECK(cudaGetDeviceCount(&count));
     std::vector<DeviceFacts> found;
-    for (int d = 0; d < std::min(count, kKnown); ++d) found.push_back(ask_device(d));
+    for (int d = 0; d < count; ++d) found.push_back(ask_device(d));
     return found;
   }();
   return size_t(device) < all.size() ? all[size_t(device)] : ask_device(device);

@@ -6,14 +6,10 @@
 #pragma once
 
 #include "core/codec.h"
+#include "ops/cuda/plan.h"
 #include "ops/cuda/target.h"
-#include "ops/neuron_args.h"
 
 namespace snn {
-
-constexpr int kThreadBytes = 16;
-template <class Real>
-constexpr int kThreadLanes = kThreadBytes / int(sizeof(Real));
 
 struct alignas(16) Raw {
   uint32_t words[4];
@@ -130,9 +126,6 @@ struct ThreadLanes {
 // Rows on their way: a thread asks for the rows it will take next long before it takes them. kSlots - 1 are under way
 // at any time, in shared memory, where no register waits for them. A thread reads only what it fetched itself, so
 // nothing here needs a barrier.
-constexpr int kSlots = 8;
-constexpr int kRingBytes = kSlots * kThreadBytes;  // per thread
-
 template <class Real>
 struct Ring {
   Codec<Real> codec;

@@ -12,8 +12,12 @@ struct CudaKernels {
   void (*backward)(const NeuronArgs&, const BackwardIo&, const BackwardPlan&, void* checkpoints, void* stream);
 };
 
-// Kernels of neuron `which` for arithmetic in float or double; which % kCudaParts == part (see neurons.cu).
-constexpr int kCudaParts = 4;
+// Kernels of neuron `which` for arithmetic in float or double; which % kCudaParts == part (see neurons.cu,
+// cmake/SnnCuda.cmake).
+#if !defined(SNN_PARTS)
+#define SNN_PARTS 1
+#endif
+constexpr int kCudaParts = SNN_PARTS;
 template <int part>
 const CudaKernels* cuda_kernels_part(int which, bool is_double);
 
@@ -21,7 +25,7 @@ const CudaKernels* cuda_kernels_part(int which, bool is_double);
 // channel `partial` [rows, splits] comes from the kernels above.
 struct SumShape {
   int64_t rows, N, channels, inner, splits;
-  int64_t columns() const { return channels * inner; }
+  SNN_HD int64_t columns() const { return channels * inner; }
 };
 int64_t channel_splits(int64_t N, int64_t columns, const DeviceFacts& device);
 void sum_lanes(DType dtype, const SumShape& shape, const void* lanes, double* partial, void* stream);

@@ -2,9 +2,19 @@
 // numbers.
 #pragma once
 
-#include "ops/cuda/lanes.h"
+#include "core/hd.h"
+#include "ops/neuron_args.h"
 
 namespace snn {
+
+// A thread holds so many bytes of Real: 4 lanes of float, 2 of double.
+constexpr int kThreadBytes = 16;
+template <class Real>
+constexpr int kThreadLanes = kThreadBytes / int(sizeof(Real));
+
+// Rows that a thread has asked for wait in shared memory (Ring of lanes.h).
+constexpr int kSlots = 8;
+constexpr int kRingBytes = kSlots * kThreadBytes;  // of a thread
 
 // Of one multiprocessor, but for the first and the last two.
 struct DeviceFacts {
@@ -31,7 +41,8 @@ inline int64_t blocks_over(int64_t N, int lanes, int threads) {
   return (N + int64_t(threads) * lanes - 1) / (int64_t(threads) * lanes);
 }
 
-// Backward keeps the states of `chunk` steps, and those it started from, in shared memory: 16 bytes per state of a thread.
+// Backward keeps the states of `chunk` steps, and those it started from, in shared memory: 16 bytes per state of a
+// thread.
 struct BackwardPlan {
   int64_t chunk, chunks;  // the last may be shorter
   int threads, shared;    // of a block
