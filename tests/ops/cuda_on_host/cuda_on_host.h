@@ -120,7 +120,8 @@ struct Emulation {
     }
     for (int left = threads; left > 0;) {
       const int before = left;
-      for (int t = 0; t < threads; ++t) {
+      for (int k = 0; k < threads; ++k) {
+        const int t = blocks_run % 2 == 0 ? k : threads - 1 - k;  // no order may matter
         threadIdx.x = unsigned(t);
         resume(*fibers[size_t(t)]);
         left -= fibers[size_t(t)]->done;

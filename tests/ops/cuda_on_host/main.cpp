@@ -245,8 +245,11 @@ class Case {
     for (double w : want) largest = std::max(largest, fabs(w));
     const double rounding = real_ == DType::kDouble ? 1e-14 : 3e-7;
     for (size_t i = 0; i < want.size(); ++i) {
-      if (isnan(want[i]) && isnan(got[i])) continue;
-      if (!(fabs(want[i] - got[i]) <= rounding * fabs(want[i]) + 1e-11 * largest)) return report(what, int64_t(i));
+      if (want[i] == got[i] || (isnan(want[i]) && isnan(got[i]))) continue;
+      if (!(fabs(want[i] - got[i]) <= rounding * fabs(want[i]) + 1e-11 * largest)) {
+        fprintf(stderr, "%.17g, got %.17g: ", want[i], got[i]);
+        return report(what, int64_t(i));
+      }
     }
     return true;
   }

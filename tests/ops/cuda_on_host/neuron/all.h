@@ -1,9 +1,7 @@
-// Stands before csrc/neuron/all.h in the emulation's build: engine logic does not depend on the neuron, so a few that
-// differ in what the engine sees are enough, and one of several states and conditions that is no neuron at all.
+// Stands before csrc/neuron/all.h in the emulation's build. What the engine does depends on a neuron's counts alone, so
+// two are enough: LIF, and one of several states and conditions that is no neuron at all.
 #pragma once
 
-#include "neuron/if.h"
-#include "neuron/leaky.h"
 #include "neuron/lif.h"
 
 namespace snn {
@@ -70,6 +68,6 @@ struct Several : Stages<3> {
   }
 };
 
-using Neurons = NeuronList<IntegrateFire, LeakyIntegrateFire, Leaky, Several>;
+using Neurons = NeuronList<LeakyIntegrateFire, Several>;
 
 }  // namespace snn
