@@ -8,9 +8,9 @@
 // A step goes over its tile in strips of Io::strip lanes, so that reading ahead, arithmetic and writing overlap.
 // `Io` turns the lanes [i, i + m) of a step into rows of Real and back:
 //   const Real* x(t, i, m), x_again(t, i, m), grad_spike(t, i, m)     rows to read; x_again on the way back in time
-//   const Real* grad_v_seq(t, i, m)                 the same, or nullptr when absent
+//   const Real* grad_v_seq(t, i, m)                 the same, if has_grad_v_seq()
 //   Real* spike(t, i), grad_x(t, i)                 rows to fill
-//   Real* v_seq(t, i)                               the same, or nullptr when not wanted
+//   Real* v_seq(t, i)                               the same, if wants_v_seq()
 //   void put_spike(t, i, m), put_v_seq(t, i, m), put_grad_x(t, i, m)     called when the row is full
 // `Surrogate` works on rows, with its alpha a number or a row (`a`, may be nullptr: the number):
 //   grad(h, v_threshold, out, n)        derivative at h - v_threshold
@@ -164,15 +164,24 @@ SNN_HD void step_strip(const Law& law, const P params, const Real* x, Real* spik
   }
 }
 
+// Lanes of a strip where `left` remain. Where strips are always whole (a thread of a device) it must be a constant:
+// then the loops over lanes unroll, and rows become registers.
+template <class Io>
+SNN_HD int strip_lanes(int left) {
+  if constexpr (Io::whole) return Io::strip;
+  return minimum(Io::strip, left);
+}
+
 // Forward: `state` holds the initial state and ends as the last. `s`: scratch [fires].
 template <bool kSmooth, class Law, class P, class Real, class Io>
 SNN_HD void forward_tile(const Law& law, const P& params, Io& io, Rows<Real> state, Rows<Real> s, int64_t T, int n) {
   for (int64_t t = 0; t < T; ++t) {
     for (int i = 0; i < n; i += Io::strip) {
-      const int m = minimum(Io::strip, n - i);
+      const int m = strip_lanes<Io>(n - i);
       step_strip<kSmooth, false>(law, params.from(i), io.x(t, i, m), io.spike(t, i), state.from(i), Rows<Real>{}, s, m);
       io.put_spike(t, i, m);
-      if (Real* v = io.v_seq(t, i)) {
+      if (io.wants_v_seq()) {
+        Real* v = io.v_seq(t, i);
         for (int j = 0; j < m; ++j) v[j] = state[0][i + j];
         io.put_v_seq(t, i, m);
       }
@@ -187,7 +196,8 @@ struct BackwardRows {
   Rows<Real> kept;         // [T * states] scratch: the charged state of every step
   Rows<Real> grad_state;   // [states] gradient of the last state on entry, of the initial state on exit
   Rows<Real> grad_params;  // [1 + params] sums over time are added here; data == nullptr when not wanted
-  Real* grad_alpha;        // the same for alpha
+  Real* grad_alpha;        // the same for alpha, where it is learned
+  bool learns_alpha;
   Rows<Real> sg, spike, spike_before, grad_fire;  // [fires] scratch for one strip
 
   SNN_HD BackwardRows from(int64_t i) const {
@@ -196,7 +206,8 @@ struct BackwardRows {
             kept.from(i),
             grad_state.from(i),
             grad_params.from(i),
-            grad_alpha ? grad_alpha + i : nullptr,
+            grad_alpha + i,
+            learns_alpha,
             sg,
             spike,
             spike_before,
@@ -312,13 +323,15 @@ SNN_HD void strip_back(const Law& law, const P& params, Io& io, const BackwardRo
   const Rows<Real> h{rows.kept[t * S], rows.kept.stride};
   const StepBack<Real> at{h, t > 0 ? Rows<Real>{rows.kept[(t - 1) * S], rows.kept.stride} : rows.state, Real(t > 0)};
   surrogate_rows<kSmooth>(law, params, at, rows, n);
-  if (const Real* g_v = io.grad_v_seq(t, i, n))
+  if (io.has_grad_v_seq()) {
+    const Real* g_v = io.grad_v_seq(t, i, n);
     for (int j = 0; j < n; ++j) rows.grad_state[0][j] += g_v[j];
+  }
 
   const Real* g = io.grad_spike(t, i, n);
   const Real* x = kGradParams || !Neuron::linear ? io.x_again(t, i, n) : g;
   step_back<kSmooth, kGradParams>(law, params, at, rows, x, g, io.grad_x(t, i), n);
-  if (P::lanes && rows.grad_alpha) add_grad_alpha(law, params, at, rows, n);
+  if (P::lanes && rows.learns_alpha) add_grad_alpha(law, params, at, rows, n);
   if (law.detach_state)
     for (int k = 0; k < S; ++k)
       for (int j = 0; j < n; ++j) rows.grad_state[k][j] = Real(0);
@@ -333,14 +346,14 @@ SNN_HD void backward_tile(const Law& law, const P& params, Io& io, const Backwar
   for (int64_t t = 0; t < T; ++t) {
     const Rows<Real> kept{rows.kept[t * S], rows.kept.stride};
     for (int i = 0; i < n; i += Io::strip) {
-      const int m = minimum(Io::strip, n - i);
+      const int m = strip_lanes<Io>(n - i);
       step_strip<kSmooth, true>(law, params.from(i), io.x(t, i, m), static_cast<Real*>(nullptr), rows.running.from(i),
                                 kept.from(i), rows.spike, m);
     }
   }
   for (int64_t t = T - 1; t >= 0; --t)
     for (int i = 0; i < n; i += Io::strip)
-      strip_back<kSmooth, kGradParams>(law, params.from(i), io, rows.from(i), t, i, minimum(Io::strip, n - i));
+      strip_back<kSmooth, kGradParams>(law, params.from(i), io, rows.from(i), t, i, strip_lanes<Io>(n - i));
 }
 
 }  // namespace snn

@@ -136,7 +136,8 @@ void backward_range(const NeuronArgs& a, const BackwardIo& b, int64_t begin, int
   rows.grad_fire = memory.rows(F);
   const auto params = make_params<Neuron, kLanes, Real>(a, memory.rows(Neuron::params + 2));
   rows.grad_params = memory.rows(Neuron::params + 2);
-  rows.grad_alpha = a.has_alpha ? rows.grad_params[1 + Neuron::params] : nullptr;
+  rows.grad_alpha = rows.grad_params[1 + Neuron::params];
+  rows.learns_alpha = a.has_alpha;
   Real* buffers[5];
   for (Real*& row : buffers) row = memory.row();
   fill(buffers[4], Real(0), int(tile));

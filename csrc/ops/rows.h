@@ -118,6 +118,7 @@ struct Place {
 template <class Real>
 struct ForwardTensors : Place {
   static constexpr int strip = 128;
+  static constexpr bool whole = false;
   Reader<Real> x_seq;
   Writer<Real> spike_seq, v_out;
 
@@ -131,13 +132,15 @@ struct ForwardTensors : Place {
   }
   Real* spike(int64_t t, int i) const { return spike_seq.row(t, lane + i); }
   void put_spike(int64_t t, int i, int m) const { spike_seq.put(t, lane + i, m); }
-  Real* v_seq(int64_t t, int i) const { return v_out.base ? v_out.row(t, lane + i) : nullptr; }
+  bool wants_v_seq() const { return v_out.base != nullptr; }
+  Real* v_seq(int64_t t, int i) const { return v_out.row(t, lane + i); }
   void put_v_seq(int64_t t, int i, int m) const { v_out.put(t, lane + i, m); }
 };
 
 template <class Real>
 struct BackwardTensors : Place {
   static constexpr int strip = 256;
+  static constexpr bool whole = false;
   Reader<Real> x_seq, grad_spike_seq, grad_v;
   Writer<Real> grad_x_seq;
   const Real* zeros;
@@ -158,7 +161,8 @@ struct BackwardTensors : Place {
     if (t > 0) grad_spike_seq.prefetch(t - 1, lane + i, m);
     return grad_spike_seq.row(t, lane + i, m);
   }
-  const Real* grad_v_seq(int64_t t, int i, int m) const { return grad_v.base ? grad_v.row(t, lane + i, m) : nullptr; }
+  bool has_grad_v_seq() const { return grad_v.base != nullptr; }
+  const Real* grad_v_seq(int64_t t, int i, int m) const { return grad_v.row(t, lane + i, m); }
   Real* grad_x(int64_t t, int i) const { return grad_x_seq.row(t, lane + i); }
   void put_grad_x(int64_t t, int i, int m) const { grad_x_seq.put(t, lane + i, m); }
 };

@@ -1,0 +1,97 @@
+// How a call is spread over a device: decided on the host from the device's own numbers, handed to the kernels as
+// numbers.
+#pragma once
+
+#include "core/hd.h"
+#include "ops/neuron_args.h"
+
+namespace snn {
+
+// A thread holds so many bytes of Real: 4 lanes of float, 2 of double.
+constexpr int kThreadBytes = 16;
+template <class Real>
+constexpr int kThreadLanes = kThreadBytes / int(sizeof(Real));
+
+// Rows that a thread has asked for wait in shared memory (Ring of lanes.h).
+constexpr int kSlots = 8;
+constexpr int kRingBytes = kSlots * kThreadBytes;  // of a thread
+
+// Of one multiprocessor, but for the first and the last two.
+struct DeviceFacts {
+  int multiprocessors;
+  int threads;           // resident at most
+  int shared;            // bytes of shared memory
+  int64_t in_flight;     // bytes that must be under way to keep the memory busy: bandwidth * latency
+  int shared_per_block;  // bytes a block may have
+  int device;            // its number
+};
+
+constexpr int kBlockThreads = 128;       // at most
+constexpr int kReservedPerBlock = 1024;  // shared memory that the system takes from every block
+constexpr int64_t kMostBlocks = 0x7fffffff;
+
+// Threads of a block: fewer for small N, so that all multiprocessors have something to do.
+inline int block_threads(int64_t N, int lanes, const DeviceFacts& device) {
+  int threads = kBlockThreads;
+  while (threads > 32 && N < int64_t(threads) * lanes * device.multiprocessors * 2) threads /= 2;
+  return threads;
+}
+
+inline int64_t blocks_over(int64_t N, int lanes, int threads) {
+  return (N + int64_t(threads) * lanes - 1) / (int64_t(threads) * lanes);
+}
+
+// Backward keeps the states of `chunk` steps, and those it started from, in shared memory: 16 bytes per state of a
+// thread.
+struct BackwardPlan {
+  int64_t chunk, chunks;  // the last may be shorter
+  int threads, shared;    // of a block
+  int64_t grid;           // persistent: a block goes over the lanes in strides
+
+  // The state at the start of every chunk but the first.
+  static int64_t thread_bytes(int64_t chunk, int states) { return kRingBytes + (chunk + 1) * states * kThreadBytes; }
+  int64_t checkpoint_bytes(int states) const { return grid * threads * (chunks - 1) * states * kThreadBytes; }
+};
+
+// Resident threads of a multiprocessor where a thread takes `bytes` of shared memory.
+inline int resident_threads(int threads, int64_t bytes, const DeviceFacts& device) {
+  const int64_t block = threads * bytes;
+  if (block > device.shared_per_block) return 0;
+  const int64_t blocks = device.shared / (block + kReservedPerBlock);
+  return int(blocks * threads < device.threads ? blocks * threads : device.threads / threads * threads);
+}
+
+// All steps at once as long as enough threads stay resident: then x is read once forward. With chunks it is read twice,
+// which costs a quarter of the time where memory is the limit; so three quarters of `enough` threads do for one chunk.
+// A thread has kSlots - 1 rows under way, hence `enough`. The grid still wants the kernel's own limits.
+inline BackwardPlan plan_backward(const NeuronArgs& a, int states, int lanes, int element_bytes,
+                                  const DeviceFacts& device) {
+  const int64_t thread_in_flight = int64_t(kSlots - 1) * lanes * element_bytes;
+  const int64_t enough = device.in_flight / thread_in_flight + 1;
+  BackwardPlan plan{a.T > 0 ? a.T : 1, 1, block_threads(a.N, lanes, device), 0, 0};
+  const int most = plan.threads;
+  // The block size at which most threads fit; larger ones first.
+  const auto fits = [&](int64_t chunk) {
+    int best = 0;
+    for (int threads = most; threads >= 32; threads /= 2) {
+      const int resident = resident_threads(threads, BackwardPlan::thread_bytes(chunk, states), device);
+      if (resident <= best) continue;
+      best = resident;
+      plan.threads = threads;
+    }
+    return int64_t(best);
+  };
+  if (a.T > 1 && fits(a.T) * 4 < enough * 3) {
+    const int64_t budget = device.shared * int64_t(15) / 16 / enough;  // bytes of a thread; the rest is for the blocks
+    int64_t chunk = (budget - kRingBytes) / (states * kThreadBytes) - 1;
+    chunk = chunk < 1 ? 1 : chunk < a.T ? chunk : a.T;
+    plan.chunks = (a.T + chunk - 1) / chunk;
+    plan.chunk = (a.T + plan.chunks - 1) / plan.chunks;
+    plan.chunks = (a.T + plan.chunk - 1) / plan.chunk;
+    fits(plan.chunk);
+  }
+  plan.shared = int(plan.threads * BackwardPlan::thread_bytes(plan.chunk, states));
+  return plan;
+}
+
+}  // namespace snn

@@ -1,0 +1,196 @@
+// As much of CUDA as csrc/ops/cuda takes, on a CPU: the threads of a block run one after another, each until the next
+// barrier. Stricter than a device: shared memory starts as NaN, an asynchronous copy leaves NaN behind until it is
+// waited for, every access must be aligned, and barriers must be reached by all threads of a block or none.
+#pragma once
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "core/codec.h"
+
+#define __global__
+#define __launch_bounds__(threads)
+#define SNN_DEVICE inline
+#define SNN_DEVICE_CALL static
+
+struct Index {
+  unsigned x;
+};
+struct uint2 {
+  unsigned x, y;
+};
+inline Index blockIdx, threadIdx, blockDim, gridDim;
+
+namespace snn {
+
+[[noreturn]] inline void emulation_error(const char* what) {
+  fprintf(stderr, "cuda_on_host: %s (block %u, thread %u)\n", what, blockIdx.x, threadIdx.x);
+  abort();
+}
+
+struct Copy {
+  char* to;
+  const char* from;
+  int bytes;
+};
+
+struct Fiber {
+  ucontext_t context;
+  std::vector<char> stack = std::vector<char>(1 << 18);
+  bool done = true;
+  std::vector<Copy> open;
+  std::deque<std::vector<Copy>> groups;
+};
+
+struct Emulation {
+  std::vector<std::unique_ptr<Fiber>> fibers;
+  std::function<void()> body;
+  ucontext_t scheduler;
+  Fiber* now = nullptr;
+  char* shared = nullptr;
+  int resident = 1;  // what resident_blocks answers
+  int64_t blocks_run = 0;
+  const void* stack = nullptr;  // of the scheduler
+  size_t stack_size = 0;
+
+  static Emulation& get() {
+    static Emulation all;
+    return all;
+  }
+
+  static void enter() {
+    Emulation& e = get();
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(nullptr, &e.stack, &e.stack_size);
+#endif
+    e.body();
+    e.now->done = true;
+    for (const auto& group : e.now->groups)
+      if (!group.empty()) emulation_error("a row was asked for and never taken");
+    leave(true);
+  }
+  static void leave(bool for_good) {
+    Emulation& e = get();
+    [[maybe_unused]] void* fake = nullptr;
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_start_switch_fiber(for_good ? nullptr : &fake, e.stack, e.stack_size);
+#else
+    (void)for_good;
+#endif
+    swapcontext(&e.now->context, &e.scheduler);
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(fake, &e.stack, &e.stack_size);
+#endif
+  }
+  void resume(Fiber& fiber) {
+    now = &fiber;
+    [[maybe_unused]] void* fake = nullptr;
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_start_switch_fiber(&fake, fiber.stack.data(), fiber.stack.size());
+#endif
+    swapcontext(&scheduler, &fiber.context);
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
+#endif
+  }
+
+  void run_block(int threads) {
+    while (int(fibers.size()) < threads) fibers.push_back(std::make_unique<Fiber>());
+    for (int t = 0; t < threads; ++t) {
+      Fiber& f = *fibers[size_t(t)];
+      getcontext(&f.context);
+      f.context.uc_stack.ss_sp = f.stack.data();
+      f.context.uc_stack.ss_size = f.stack.size();
+      f.context.uc_link = nullptr;
+      f.done = false;
+      f.open.clear();
+      f.groups.clear();
+      makecontext(&f.context, enter, 0);
+    }
+    for (int left = threads; left > 0;) {
+      const int before = left;
+      for (int k = 0; k < threads; ++k) {
+        const int t = blocks_run % 2 == 0 ? k : threads - 1 - k;  // no order may matter
+        threadIdx.x = unsigned(t);
+        resume(*fibers[size_t(t)]);
+        left -= fibers[size_t(t)]->done;
+      }
+      if (left != 0 && left != before) emulation_error("some threads wait at a barrier that others never reach");
+    }
+    ++blocks_run;
+  }
+};
+
+inline char* shared_memory() { return Emulation::get().shared; }
+
+inline void check_aligned(const void* p, int bytes) {
+  if (reinterpret_cast<uintptr_t>(p) % size_t(bytes) != 0) emulation_error("misaligned access");
+}
+
+template <int bytes>
+void copy_async(void* shared, const void* global) {
+  static_assert(bytes == 4 || bytes == 8 || bytes == 16, "no such instruction");
+  check_aligned(shared, bytes);
+  check_aligned(global, bytes);
+  memset(shared, 0xff, bytes);
+  Emulation::get().now->open.push_back({static_cast<char*>(shared), static_cast<const char*>(global), bytes});
+}
+inline void copy_commit() {
+  Fiber& f = *Emulation::get().now;
+  f.groups.push_back(std::move(f.open));
+  f.open.clear();
+}
+template <int groups>
+void copy_wait() {
+  auto& pending = Emulation::get().now->groups;
+  while (pending.size() > groups) {
+    for (const Copy& c : pending.front()) memcpy(c.to, c.from, size_t(c.bytes));
+    pending.pop_front();
+  }
+}
+
+inline float decode_half(uint16_t bits) { return decode(Half{bits}); }
+inline uint16_t encode_half(float x) { return encode(x, static_cast<Half*>(nullptr)).bits; }
+inline uint16_t encode_bfloat16(float x) { return encode(x, static_cast<BFloat16*>(nullptr)).bits; }
+
+template <class Kernel, class... A>
+void launch(Kernel kernel, int64_t grid, int threads, int shared, void*, const A&... args) {
+  if (grid < 1 || threads < 1 || threads > 1024) emulation_error("no such launch");
+  Emulation& e = Emulation::get();
+  gridDim.x = unsigned(grid);
+  blockDim.x = unsigned(threads);
+  e.body = [&] { kernel(args...); };
+  for (int64_t b = 0; b < grid; ++b) {
+    // Exactly as large as asked for, so that AddressSanitizer sees what lies beyond.
+    char* memory = static_cast<char*>(aligned_alloc(16, size_t(shared + 15) / 16 * 16 + (shared == 0) * 16));
+    memset(memory, 0xff, size_t(shared));
+    e.shared = memory;
+    blockIdx.x = unsigned(b);
+    e.run_block(threads);
+    free(memory);
+  }
+}
+
+template <class Kernel>
+int resident_blocks(Kernel, int, int, int, int) {
+  return Emulation::get().resident;
+}
+
+}  // namespace snn
+
+inline void __syncthreads() {
+  const unsigned mine = threadIdx.x;
+  snn::Emulation::leave(false);
+  threadIdx.x = mine;
+}
