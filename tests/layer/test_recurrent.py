@@ -26,6 +26,9 @@ ALL = {
     "elementwise-sliding_psn": lambda **k: layer.ElementWiseRecurrent(neuron.SlidingPSN(3), **k),
     "rleaky": lambda **k: layer.RLeaky(0.9, linear_features=C, **k),
     "rleaky-zero": lambda **k: layer.RLeaky(0.9, all_to_all=False, V=0.4, reset_mechanism="zero", **k),
+    "rsynaptic": lambda **k: layer.RSynaptic(0.5, 0.8, linear_features=C, **k),
+    "rsynaptic-zero": lambda **k: layer.RSynaptic(0.5, 0.8, all_to_all=False, V=0.4, reset_mechanism="zero", **k),
+    "rsynaptic-at_once": lambda **k: layer.RSynaptic(0.5, 0.8, all_to_all=False, V=0.4, reset_delay=False, **k),
     "rleaky-at_once": lambda **k: layer.RLeaky(0.9, all_to_all=False, V=0.4, reset_delay=False, **k),
 }
 each = pytest.mark.parametrize("name", ALL)
@@ -381,7 +384,6 @@ def test_rleaky_equals_snntorch(back, mechanism, delay):
     )  # fmt: skip
 
 
-@pytest.mark.skipif(not hasattr(neuron, "Synaptic"), reason="neuron.Synaptic is not there")
 @pytest.mark.parametrize("mechanism", ["subtract", "zero", "none"])
 @pytest.mark.parametrize("back", BACK)
 def test_rsynaptic_equals_snntorch(back, mechanism):

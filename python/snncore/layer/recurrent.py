@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import neuron as neurons
 from ..errors import ArgumentError, StateError
-from ..neuron import BaseNode, Leaky
+from ..neuron import BaseNode, Leaky, Synaptic
 from ..neuron.base import State
 from ..neuron.coefficients import to_step
 from ..ops.neuron import state_dtype
@@ -351,8 +350,8 @@ class RSynaptic(LinearRecurrent):
 
     def __init__(
         self,
-        alpha: float | Tensor,
-        beta: float | Tensor,
+        alpha: float | Tensor = 0.9,
+        beta: float | Tensor = 0.8,
         V: float | Tensor = 1.0,
         all_to_all: bool = True,
         linear_features: int | None = None,
@@ -364,5 +363,4 @@ class RSynaptic(LinearRecurrent):
         **synaptic: Any,
     ) -> None:
         back = _way_back("RSynaptic", V, all_to_all, linear_features, conv2d_channels, kernel_size, learn_recurrent)
-        neuron: BaseNode = vars(neurons)["Synaptic"](alpha, beta, **synaptic)
-        super().__init__(neuron, back, step_mode=step_mode)
+        super().__init__(Synaptic(alpha, beta, **synaptic), back, step_mode=step_mode)
