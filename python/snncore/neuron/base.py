@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from typing import Any, ClassVar, Literal
@@ -117,9 +118,13 @@ class BaseNode(Stages, nn.Module):
         return ArgumentError(f"{type(self).__name__}.{name}: must {must}, got {got!r}; {do}")
 
     def _number(self, name: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        number = math.nan
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            with contextlib.suppress(OverflowError):  # an int may be larger than any float
+                number = float(value)
+        if not math.isfinite(number):
             raise self._bad(name, "be a finite number", value, "pass a number")
-        return float(value)
+        return number
 
     def _coefficient(self, name: str, value: Coefficient) -> None:
         """Make ``value`` the attribute ``name``: a number as it is, a ``nn.Parameter`` learned, a tensor a buffer."""
