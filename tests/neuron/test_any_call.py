@@ -53,14 +53,9 @@ JUNK: list[Any] = [
 
 
 def accepted(cls: type[BaseNode]) -> dict[str, str]:
-    """Return the arguments of ``cls`` and its bases, and what they are annotated with."""
-    names: dict[str, str] = {}
-    for c in cls.__mro__:
-        if "__init__" in vars(c) and issubclass(c, BaseNode):
-            kinds = inspect.signature(c.__init__).parameters.values()
-            named = (p for p in kinds if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
-            names |= {p.name: str(p.annotation) for p in named if p.name != "self"}
-    return names
+    """Return the arguments of ``cls`` and of every neuron, and what they are annotated with."""
+    kinds = [p for c in (cls, BaseNode) for p in inspect.signature(c.__init__).parameters.values()]
+    return {p.name: str(p.annotation) for p in kinds if p.name != "self" and p.kind != p.VAR_KEYWORD}
 
 
 @dataclass
@@ -166,8 +161,10 @@ def make(call: Call) -> BaseNode | None:
         return call.row.node(**copy.deepcopy({"step_mode": "m", **arguments, **call.changes}) | call.junk)
     except ArgumentError as error:
         text = str(error)
+        also = {"surrogate_function": ["surrogate_alpha"], "spike_grad": ["surrogate_function"]}
         names = [*call.changes, *call.junk, *call.row.arguments]
-        assert any(f"{call.row.node.__name__}.{n}: must " in text for n in (*names, "surrogate_alpha")), text
+        names += [other for name in names for other in also.get(name, [])]
+        assert any(f"{call.row.node.__name__}.{name}: must " in text for name in names), text
         assert call.junk or _clash(call), f"refused: {text}"
         return None
 
