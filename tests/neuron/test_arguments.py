@@ -104,6 +104,29 @@ def test_auto_says_so_once_and_is_right(make, caplog):
     assert torch.equal(make(step_mode="m", engine="torch")(x_seq), got)
 
 
+@pytest.mark.parametrize("row", FEW, ids=lambda row: row.name)
+def test_a_device_without_kernels(row, caplog):
+    """Neither CPU nor CUDA: the definition in plain torch, as the log says, once."""
+    reason = "there is no native kernel for device 'meta'"
+    node = row.make(torch.float32, store_v_seq=True).to("meta")
+    x_seq = torch.empty(4, 2, CHANNELS, 5, device="meta", requires_grad=True)
+    assert node.why_not_native(x_seq) == reason
+    with caplog.at_level(logging.INFO, logger="snncore"):
+        for _ in range(2):
+            spikes = node(x_seq)
+        spike_seq, state = node.run(x_seq)
+    (record,) = caplog.records
+    assert reason in record.getMessage()
+    for tensor in (spikes, spike_seq, node.v_seq):
+        assert tensor.is_meta and tensor.shape == x_seq.shape
+    assert len(state) == len(node.rest()) and all(s.is_meta and s.shape == x_seq.shape[1:] for s in state)
+    (grad,) = torch.autograd.grad(spikes.sum(), x_seq)
+    assert grad.is_meta and grad.shape == x_seq.shape
+    node.engine = "native"
+    with pytest.raises(EngineError, match="device 'meta'"):
+        node(x_seq)
+
+
 def test_torch_and_native_say_nothing(caplog):
     with caplog.at_level(logging.INFO, logger="snncore"):
         IFNode(step_mode="m", engine="torch", surrogate_function=Wide())(torch.rand(4, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any, ClassVar, Literal
 
@@ -91,9 +92,13 @@ class BaseNode(Engines):
     # ---- arguments ---------------------------------------------------------------------------------------------
 
     def _number(self, name: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        number = math.nan
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            with contextlib.suppress(OverflowError):  # an int may be larger than any float
+                number = float(value)
+        if not math.isfinite(number):
             raise self._bad(name, "be a finite number", value, "pass a number")
-        return float(value)
+        return number
 
     def _coefficient(self, name: str, value: Coefficient) -> None:
         """Make ``value`` the attribute ``name``: a number as it is, a ``nn.Parameter`` learned, a tensor a buffer."""
