@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .base import BaseNode, Reset
-from .coefficients import above
+from .coefficients import exp_of
+from .soft_reset import require_above
 from .stages import Coefficient
 
 __all__ = ["ALIFNode"]
 
 # argument -> its choices, the published one of 2020 first
 _CHOICES = {"reset_order": ("after_decay", "before_decay"), "reset_by": ("base", "threshold")}
-
-
-def _decay(tau: Coefficient) -> Coefficient:
-    return torch.exp(-1.0 / tau) if isinstance(tau, Tensor) else math.exp(-1.0 / tau)
 
 
 class ALIFNode(BaseNode):
@@ -73,8 +68,7 @@ class ALIFNode(BaseNode):
         super().__init__(v_reset=v_reset, **common)
         for name, value in (("tau", tau), ("tau_a", tau_a), ("beta", beta)):
             self._coefficient(name, value)
-            if name != "beta" and not above(getattr(self, name), 0.0):
-                raise self._bad(name, "be greater than 0 (time steps)", value, f"pass a positive {name}")
+        require_above(self, 0.0, "tau", "tau_a")
         if (self.beta < 0.0).any() if isinstance(self.beta, Tensor) else self.beta < 0.0:
             raise self._bad("beta", "be at least 0", beta, "pass how far a spike raises the threshold")
         for name, choice in (("reset_order", reset_order), ("reset_by", reset_by)):
@@ -113,7 +107,7 @@ class ALIFNode(BaseNode):
 
     def coefficients(self) -> dict[str, Coefficient]:
         """The decays of potential and adaptation, and the rise of the threshold."""
-        return {"alpha": _decay(self.tau), "rho": _decay(self.tau_a), "beta": self.beta}
+        return {"alpha": exp_of(-1.0 / self.tau), "rho": exp_of(-1.0 / self.tau_a), "beta": self.beta}
 
     def constants(self) -> tuple[float, ...]:
         """The switches after_decay, by_threshold and normalize."""

@@ -10,12 +10,7 @@ from torch import Tensor
 
 from .stages import Coefficient
 
-__all__ = ["above", "as_rows", "channels_of", "exp_of", "lanes_per_channel", "log_of", "shown", "to_step"]
-
-
-def above(coefficient: Coefficient, bound: float) -> bool:
-    """Return True if the number, or every element of the tensor, is greater than ``bound``."""
-    return bool((coefficient > bound).all()) if isinstance(coefficient, Tensor) else coefficient > bound
+__all__ = ["as_rows", "channels_of", "exp_of", "lanes_per_channel", "log_of", "shown", "to_step"]
 
 
 def channels_of(coefficients: Iterable[Coefficient | None]) -> int | None:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from .base import BaseNode
-from .coefficients import above
 from .lif import lif_charge
+from .soft_reset import require_above
 from .stages import Coefficient
 
 __all__ = ["KLIFNode"]
@@ -52,8 +52,7 @@ class KLIFNode(BaseNode):
     ) -> None:
         super().__init__(**common)
         self._coefficient("tau", tau)
-        if not above(self.tau, 1.0):
-            raise self._bad("tau", "be greater than 1 (time steps)", tau, "pass a larger tau")
+        require_above(self, 1.0, "tau")
         self.init_k = self._number("init_k", init_k)
         if self.init_k <= 0.0:
             raise self._bad("init_k", "be greater than 0", init_k, "pass a positive scale")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .base import BaseNode, Reset
-from .coefficients import above
+from .soft_reset import require_above
 from .stages import Coefficient
 
 __all__ = ["EIFNode", "IzhikevichNode", "QIFNode"]
@@ -21,13 +21,9 @@ class _NonlinearNode(BaseNode):
 
     def __init__(self, tau: Coefficient, *, v_rest: float, **common: Any) -> None:
         super().__init__(**common)
-        self._above("tau", tau, 1.0, "be greater than 1 (time steps)", "pass a larger tau")
+        self._coefficient("tau", tau)
+        require_above(self, 1.0, "tau")
         self.v_rest = self._number("v_rest", v_rest)
-
-    def _above(self, name: str, value: Coefficient, bound: float, must: str, do: str) -> None:
-        self._coefficient(name, value)
-        if not above(getattr(self, name), bound):
-            raise self._bad(name, must, value, do)
 
     def extra_repr(self) -> str:
         """Return the arguments that matter."""
@@ -67,7 +63,8 @@ class QIFNode(_NonlinearNode):
     ) -> None:
         super().__init__(tau, v_rest=v_rest, v_reset=v_reset, **common)
         self._coefficient("v_c", v_c)
-        self._above("a0", a0, 0.0, "be greater than 0", "pass a positive sharpness")
+        self._coefficient("a0", a0)
+        require_above(self, 0.0, "a0")
 
     def charge(self, x: Tensor, *state: Tensor, **own: Any) -> Tensor:
         """Return h."""
@@ -121,7 +118,8 @@ class EIFNode(_NonlinearNode):
         **common: Any,
     ) -> None:
         super().__init__(tau, v_rest=v_rest, v_reset=v_reset, **common)
-        self._above("delta_T", delta_T, 0.0, "be greater than 0", "pass a positive sharpness")
+        self._coefficient("delta_T", delta_T)
+        require_above(self, 0.0, "delta_T")
         self._coefficient("theta_rh", theta_rh)
 
     def charge(self, x: Tensor, *state: Tensor, **own: Any) -> Tensor:
@@ -190,10 +188,10 @@ class IzhikevichNode(_NonlinearNode):
         super().__init__(tau, v_rest=v_rest, **common)
         self.v_c = self._number("v_c", v_c)
         self.a0 = self._number("a0", a0)
-        if self.a0 <= 0.0:
-            raise self._bad("a0", "be greater than 0", a0, "pass a positive sharpness")
+        require_above(self, 0.0, "a0")
         self.w_rest = self._number("w_rest", w_rest)
-        self._above("tau_w", tau_w, 0.0, "be greater than 0 (time steps)", "pass a positive tau_w")
+        self._coefficient("tau_w", tau_w)
+        require_above(self, 0.0, "tau_w")
         self._coefficient("a", a)
         self._coefficient("b", b)
 
