@@ -13,7 +13,6 @@ from neuron import (
     rows_learned,
     rows_levels,
     rows_nonlinear,
-    rows_online,
     rows_synaptic,
     rows_thresholds,
 )
@@ -23,7 +22,7 @@ from snncore.ops.neuron import state_dtype
 
 __all__ = ["CHANNELS", "FEW", "ROWS", "STEP_SHAPE", "V_THRESHOLD", "Row", "per_channel", "surrogates", "tensors"]
 
-FAMILIES = [rows_basic, rows_learned, rows_levels, rows_nonlinear, rows_online, rows_synaptic, rows_thresholds]
+FAMILIES = [rows_basic, rows_learned, rows_levels, rows_nonlinear, rows_synaptic, rows_thresholds]
 ROWS: dict[str, Row] = {row.name: row for family in FAMILIES for row in family.ROWS}
 
 

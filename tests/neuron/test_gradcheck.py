@@ -48,10 +48,6 @@ def smooth_inputs(node, name, surrogate):
     raise AssertionError("no seed keeps away from the corners")
 
 
-# without gradient from step to step it is not the derivative, on purpose: tests/neuron/test_online.py
-WHOLE = [row for row in ROWS.values() if not row.node.detach_state]
-
-
 def hold(row, state):
     """Return a function that gives a state its value in ``state`` where the row holds it fixed."""
     held = torch.tensor([k in row.held for k in range(len(state))]).view(-1, *(1,) * len(SHAPE))
@@ -59,7 +55,7 @@ def hold(row, state):
     return lambda s: torch.where(held, value, s)
 
 
-@pytest.mark.parametrize("row", WHOLE, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_every_gradient(row):
     """To x_seq, the initial state and parameters, from spikes, the last state and v_seq, for every surrogate."""
     for name, surrogate in row.surrogates().items():

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from neuron.row import surrogates
+from neuron import test_engines_agree as agree
+from neuron.row import CHANNELS, Row, surrogates, with_resets
 from snncore import functional, layer
 from snncore.errors import ArgumentError, StateError
-from snncore.neuron import IFNode, LIFNode, OTTTLIFNode, SLTTLIFNode
+from snncore.neuron import NEURONS, ONLINE_NEURONS, IFNode, LIFNode, OTTTLIFNode, SLTTLIFNode
 from snncore.surrogate import Sigmoid
 
 T, B, C = 6, 3, 4
@@ -72,6 +73,31 @@ def test_the_published_step(cls, engine):
         stepped, stepped_g = grad_x(lambda x, n=node: torch.stack([n(step) for step in x]), data())
         assert torch.equal(stepped, want)
         torch.testing.assert_close(stepped_g, want_g, rtol=1e-12, atol=1e-13)
+
+
+ROWS = with_resets(
+    [
+        Row("sltt", SLTTLIFNode, {"tau": 2.5}),
+        Row("sltt-no_decay_input", SLTTLIFNode, {"tau": 1.75, "decay_input": False}),
+        Row("ottt-learned_tau", OTTTLIFNode, {"tau": nn.Parameter(torch.linspace(1.5, 3.0, CHANNELS))}),
+    ]
+)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_both_engines(row):
+    """As of every neuron. Not in the table of those: its tests are of gradients that go through time."""
+    agree.test_float64(row)
+    agree.test_float32(row)
+    for dtype in (torch.bfloat16, torch.float16):
+        agree.test_half_types(row, dtype)
+
+
+def test_the_table():
+    assert set(ONLINE_NEURONS.values()) == {row.node for row in ROWS} == {OTTTLIFNode, SLTTLIFNode}
+    assert all(cls.detach_state for cls in ONLINE_NEURONS.values())
+    assert not any(cls.detach_state for cls in NEURONS.values())
+    assert not set(ONLINE_NEURONS) & set(NEURONS)
 
 
 def test_the_gradient_of_one_step_is_the_surrogates():

@@ -34,6 +34,7 @@ from .tslif import TSLIFNode
 
 __all__ = [
     "NEURONS",
+    "ONLINE_NEURONS",
     "PARALLEL_NEURONS",
     "PSN",
     "READOUTS",
@@ -92,7 +93,6 @@ NEURONS: dict[str, type[BaseNode]] = {
     "alpha": Alpha,
     "lapicque": Lapicque,
     "raf": RAFNode,
-    "sltt": SLTTLIFNode,
     "rplif": RPLIFNode,
     "ilif": ILIFNode,
     "glif": GatedLIFNode,
@@ -103,6 +103,12 @@ NEURONS: dict[str, type[BaseNode]] = {
     "izhikevich": IzhikevichNode,
     "klif": KLIFNode,
     "alif": ALIFNode,
+}
+
+# whose gradient stays within a step, for training online
+ONLINE_NEURONS: dict[str, type[BaseNode]] = {
+    "ottt": OTTTLIFNode,
+    "sltt": SLTTLIFNode,
 }
 
 # without recursion over time, and built for a number of steps: a table of their own

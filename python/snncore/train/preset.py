@@ -46,7 +46,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "alpha": {"neuron": {"args": {"alpha": 0.9, "beta": 0.8}}},
         "lapicque": {},
         "raf": {},
-        "sltt": {"neuron": {"args": {"tau": 2.0}}},
         "qif": {},
         "eif": {},
         "izhikevich": {},
