@@ -31,7 +31,20 @@ SETTINGS = hypothesis.settings(
     max_examples=int(LONG or 250), deadline=None, database=None, derandomize=LONG is None,
     suppress_health_check=list(hypothesis.HealthCheck),
 )  # fmt: skip
-logging.getLogger("snncore").addFilter(lambda record: "torch engine" not in record.getMessage())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quiet():
+    """Thousands of neurons say that they run on the torch engine."""
+    log = logging.getLogger("snncore")
+    log.addFilter(_not_about_engines)
+    yield
+    log.removeFilter(_not_about_engines)
+
+
+def _not_about_engines(record):
+    return "torch engine" not in record.getMessage()
+
 
 FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 GOOD: dict[str, list[Any]] = {

@@ -68,7 +68,7 @@ BOTH = {
     "inner": [0, -1, -L, 7, N, 2**31, 2**62, 2**63 - 1, -(2**63)],
     "numbers": [[], [0.0] * 7, [0.0] * 9, [0.0] * 1000],
     "reset": [-1, 3, 2**40, -(2**63)],
-    "surrogate": [-1, 18, 99, 2**32, -(2**63)],
+    "surrogate": [-1, len(ops.SURROGATE_NAMES), 99, 2**32, -(2**63)],
     "smooth": [True],  # float32 x
 }  # fmt: skip
 ONLY_BACKWARD = {
@@ -143,7 +143,7 @@ def test_python_checks_types_before_the_op():
     with pytest.raises((RuntimeError, TypeError)):
         torch.ops.snncore.lif_forward(X)
     with pytest.raises(AttributeError):
-        torch.ops.snncore.izhikevich_forward(X)
+        torch.ops.snncore.no_such_neuron_forward(X)
 
 
 def test_other_kinds_of_tensors():

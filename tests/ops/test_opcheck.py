@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from neuron.cases import CHANNELS, ROWS, inputs, start, weights
+from neuron.cases import CHANNELS, ROWS, V_THRESHOLD, inputs, start, weights
 
 from snncore import ops
 from snncore.neuron import BaseNode
@@ -147,9 +147,12 @@ def test_every_argument_arrives_at_its_place(neuron):
 @pytest.mark.parametrize("neuron", ops.NEURON_TABLE)
 def test_every_number_has_an_effect(neuron):
     """Each resting value, parameter and constant, by itself, with the switches of one row or another."""
-    x = inputs(torch.float64, 5) * 2
+    # ties of a rounded spike among the inputs
+    x = torch.cat([inputs(torch.float64, 5) * 2, (inputs(torch.float64, 2, seed=3) * 4).round() * (V_THRESHOLD / 2)])
     places = {"state_rest": 0, "params": 1, "constants": 2}
     idle = {(field, k) for field, i in places.items() for k in range(ops.NEURON_TABLE[neuron][i] + (i == 1))}
+    if neuron == "stbif":
+        idle.discard(("params", 0))  # the scale of its quantiser stands beside it, in params 1
     for node in nodes(neuron):
         base = dynamics(node)
         was = results(base, x)

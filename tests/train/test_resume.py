@@ -155,7 +155,7 @@ def test_kill_9_between_the_last_two_checkpoints(tmp_path):
 
 def test_ctrl_c_while_the_best_weights_are_measured(tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    arguments = [*PLAIN, "--lr", "1.0", "--lr-scheduler", "none"]
+    arguments = [*PLAIN, "--lr", "2.0", "--lr-scheduler", "none"]  # far too large: the first epoch stays the best
     assert run(whole, *arguments) == 0
     assert metrics(the_run(whole))[-1]["best_epoch"] != 3, "the best weights must not be the last ones here"
     done = stopped(cut, "snncore.train.loop.FiringRate", 1, "SIGINT", *arguments)

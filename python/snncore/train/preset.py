@@ -41,7 +41,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "lif": {"neuron": {"args": {"tau": 2.0}}},
         "plif": {"neuron": {"args": {"init_tau": 2.0}}},
         "leaky": {"neuron": {"args": {"beta": 0.9}}},
-        "cubalif": {"neuron": {"args": {"c_decay": 0.5, "v_decay": 0.75}}},
+        "cubalif": {"neuron": {"surrogate": "rect", "args": {"c_decay": 0.5, "v_decay": 0.75}}},
         "synaptic": {"neuron": {"args": {"alpha": 0.9, "beta": 0.8}}},
         "alpha": {"neuron": {"args": {"alpha": 0.9, "beta": 0.8}}},
         "lapicque": {},
@@ -51,6 +51,19 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "izhikevich": {},
         "klif": {"neuron": {"args": {"tau": 2.0}}},
         "alif": {},
+        "ternary_if": {},
+        "ternary_lif": {"neuron": {"args": {"tau": 2.0}}},
+        # their publications' surrogates
+        "integer_lif": {"neuron": {"surrogate": "multi_level"}},
+        "ielif": {"neuron": {"surrogate": "open_multi_level"}},
+        "clif": {"neuron": {"surrogate": "rect", "args": {"tau": 2.0}}},
+        "tslif": {},
+        "stbif": {},
+        "rplif": {},
+        "ilif": {"neuron": {"surrogate": "rect"}},
+        "glif": {},
+        "ltmd": {"neuron": {"surrogate": "rect"}},
+        "half_threshold_if": {},
     },
 }
 
