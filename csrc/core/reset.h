@@ -36,6 +36,10 @@ struct Reset {
 
   // What reaches the spike by way of the reset.
   SNN_HD Real through(Real g) const { return attached != Real(0) ? g : Real(0); }
+  // The same by way of v = h - spike * drop; nothing where v has no gradient, whatever h is: 0 * inf would be NaN.
+  SNN_HD Real to_spike(Real g_v, Real h, Real v_threshold) const {
+    return g_v * attached != Real(0) ? g_v * dv_ds(h, v_threshold) : Real(0);
+  }
   SNN_HD Real dv_dh(Real spike) const { return Real(1) - hard * spike; }
   // A choice, not a product: 0 * inf would be NaN.
   SNN_HD Real dv_ds(Real h, Real v_threshold) const { return -((hard != Real(0) ? h : Real(0)) + sub(v_threshold)); }

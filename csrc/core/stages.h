@@ -56,7 +56,7 @@ struct Stages {
   template <class Real>
   SNN_HD static void settle_vjp(const Real* h, const Real* s, const Reset<Real>& reset, const Real* p, const Real*,
                                 Real* g, Real* g_s, Real* g_p) {
-    g_s[0] += reset.through(g[0] * reset.dv_ds(h[0], p[0]));
+    g_s[0] += reset.to_spike(g[0], h[0], p[0]);
     g_p[0] += g[0] * reset.dv_dthreshold(s[0]);
     g[0] *= reset.dv_dh(s[0]);
   }

@@ -75,7 +75,7 @@ struct AdaptiveThreshold : Stages<3> {
     const Real leak = leak_of_reset(p, c), g_a = g[1];
     const Real g_leaked = g[0] * reset.dv_dh(s[0]), g_drop = g[0] * reset.dv_dthreshold(s[0]);
     const Real g_adapted = c[1] != Real(0) ? g_drop : Real(0);  // what reaches beta * a by way of the reset
-    g_s[0] += reset.through(g[0] * reset.dv_ds(leak * h[0], drop(h, p, c))) + g_a * gain(p[2], c);
+    g_s[0] += reset.to_spike(g[0], leak * h[0], drop(h, p, c)) + g_a * gain(p[2], c);
     g_p[0] += g_drop;
     g_p[1] += c[0] != Real(0) ? g_leaked * h[0] : Real(0);
     g_p[2] += g_a * (h[1] - (c[2] != Real(0) ? s[0] : Real(0)));

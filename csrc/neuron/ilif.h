@@ -59,7 +59,7 @@ struct InhibitoryLif : Stages<1> {
     const Real y = logistic(c[2] * (h[1] + s[0] * left));
     const Real g_m = c[2] * (g[1] - g[0] * s[0] * (y * (Real(1) - y)));
     const Real g_left = g[0] + g_m * s[0];
-    g_s[0] += g_m * left - g[0] * y + g[3] * h[3] + reset.through(g_left * reset.dv_ds(h[0], p[0]));
+    g_s[0] += g_m * left - g[0] * y + g[3] * h[3] + reset.to_spike(g_left, h[0], p[0]);
     g_p[0] += g_left * reset.dv_dthreshold(s[0]);
     g[0] = g_left * reset.dv_dh(s[0]);
     g[1] = g_m;

@@ -53,7 +53,7 @@ struct KLeakyIntegrateFire : Stages<2> {
                                 Real* g, Real* g_s, Real* g_p) {
     const Real k = scale(p, c);
     const Real g_h = g[0] * reset.dv_dh(s[0]), g_threshold = g[0] * reset.dv_dthreshold(s[0]);
-    g_s[0] += reset.through(g[0] * reset.dv_ds(h[0] * k, p[0] * k));
+    g_s[0] += reset.to_spike(g[0], h[0] * k, p[0] * k);
     g_p[0] += g_threshold * k;
     g_p[2] -= c[2] != Real(0) ? (g_h * h[0] + g_threshold * p[0]) * (k * k) : Real(0);
     g[0] = g_h * k;

@@ -46,7 +46,7 @@ struct RefractoryLif : Stages<1> {
   SNN_HD static void settle_vjp(const Real* h, const Real* s, const Reset<Real>& reset, const Real* p, const Real*,
                                 Real* g, Real* g_s, Real* g_p) {
     const Real g_threshold = g[0] * reset.dv_dthreshold(s[0]);
-    g_s[0] += reset.through(g[0] * reset.dv_ds(h[0], h[1] * p[0]));
+    g_s[0] += reset.to_spike(g[0], h[0], h[1] * p[0]);
     g_p[0] += g_threshold * h[1];
     g[1] = g_threshold * p[0];
     g[0] *= reset.dv_dh(s[0]);

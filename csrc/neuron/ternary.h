@@ -21,7 +21,8 @@ struct Ternary : Stages<2> {
 
   template <class Real>
   SNN_HD static void charge(Real* v, Real x, const Real* p, const Real* c) {
-    v[0] = v[0] - (v[0] - c[0]) * p[1] + x * gain(p, c);
+    const Real leak = p[1] != Real(0) ? (v[0] - c[0]) * p[1] : Real(0);  // without leak even inf * 0 is none
+    v[0] = v[0] - leak + x * gain(p, c);
   }
 
   template <class Real>
@@ -69,7 +70,7 @@ struct Ternary : Stages<2> {
   SNN_HD static void settle_vjp(const Real* h, const Real* s, const Reset<Real>& reset, const Real* p, const Real*,
                                 Real* g, Real* g_s, Real* g_p) {
     const Real event = s[0] + sign(reset) * s[1];
-    const Real g_event = reset.through(g[0] * reset.dv_ds(h[0], p[0]));
+    const Real g_event = reset.to_spike(g[0], h[0], p[0]);
     g_s[0] += g_event;
     g_s[1] += sign(reset) * g_event;
     g_p[0] += g[0] * reset.dv_dthreshold(event);

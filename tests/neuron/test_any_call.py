@@ -187,6 +187,9 @@ def _clash(call: Call) -> bool:
     return bool(set(call.changes) & {"v_reset", "surrogate_function", "v_threshold", "detach_reset"})
 
 
+NO_CHANNELS = {"decay"}  # TSLIFNode's four weights: several, and none of a channel
+
+
 def must_refuse(call: Call, node: BaseNode, x: torch.Tensor) -> tuple[type[SnncoreError], list[str]] | None:
     """Return the error that is due and the names of which one must stand in it, or None."""
     if x.dtype not in FLOATS or x.dim() < (2 if node.step_mode == "m" else 1):
@@ -194,7 +197,7 @@ def must_refuse(call: Call, node: BaseNode, x: torch.Tensor) -> tuple[type[Snnco
     if node.step_mode == "m" and call.state not in ("none", "good"):
         return (ArgumentError if call.state == "no tensor" else StateError), [".state"]
     step = x.shape[1:] if node.step_mode == "m" else x.shape
-    wide = {name: t.numel() for name, t in tensors(node).items() if t.numel() > 1}
+    wide = {name: t.numel() for name, t in tensors(node).items() if t.numel() > 1 and name not in NO_CHANNELS}
     wrong = [name for name, numel in wide.items() if len(step) < 2 or step[1] != numel]
     return (ArgumentError, [f".{name}" for name in wrong]) if wrong else None
 
@@ -214,7 +217,7 @@ def evaluate(call: Call, node: BaseNode, x: torch.Tensor) -> dict[str, torch.Ten
     out = {"spike_seq": spike_seq} | {f"state {k}": s for k, s in enumerate(last)}
     if node.store_v_seq and node.v_seq is not None:
         out["v_seq"] = node.v_seq
-    if call.backward and spike_seq.requires_grad:
+    if call.backward and any(o.requires_grad for o in out.values()):
         leaves = {"x": x, **dict(node.named_parameters())}
         loss = sum((o * (k + 1)).sum(dtype=torch.float64) for k, o in enumerate(out.values()))
         found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
@@ -238,6 +241,8 @@ def agree(call: Call, node: BaseNode, x: torch.Tensor, native: dict[str, Any], p
         if finite and x.dtype == torch.float64 and call.values != "large":
             assert near_threshold(call, node, x), "spikes differ away from the threshold"
         return  # half types and large values round differently at a threshold; test_engines_agree.py looks closely
+    if call.values == "large" and isinstance(node.surrogate_function, surrogate.SquarewaveFourierSeries):
+        return  # a periodic surrogate turns the last digits of a large margin into its phase
     eps = max(torch.finfo(x.dtype).eps, 1e-12) * 64 * (call.steps + 8) * call.row.error
     for key, want in plain.items():
         got, want = native[key].double(), want.double()

@@ -40,7 +40,9 @@ def agree(what, row, dtype, T, shape):
         elif apart.any():
             continue  # a parameter's gradient, with lanes in it that parted within rounding of the threshold
         low = torch.finfo(dtype).eps / 2 if dtype.itemsize == 2 and key == "grad.x" else 0.0
-        close(f"{what}: {key}", got, want, tolerance + low, least=1.0)
+        # a parameter's gradient is a sum over steps and lanes that may cancel: its terms are up to 1
+        terms = 1.0 if got.shape == x_seq.shape or got.dim() > 1 else 0.1 * x_seq.numel()
+        close(f"{what}: {key}", got, want, tolerance + low, least=terms)
     assert apart.sum() <= 1 + apart.numel() // 50, f"{what}: {int(apart.sum())} of {apart.numel()} lanes part"
 
 

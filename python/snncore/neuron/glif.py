@@ -68,7 +68,7 @@ class GatedLIFNode(FixedReset):
         **common: Any,
     ) -> None:
         for name, count in (("T", T), ("channels", channels)):
-            if count is not None and (type(count) is not int or count < 1):
+            if count is not None and (type(count) is not int or not 1 <= count < 2**31):
                 raise self._bad(name, "be None or a positive integer", count, "pass the size of that dimension")
         if gates is not None and (not isinstance(gates, (tuple, list)) or len(gates) != 3):
             raise self._bad("gates", "be None or three numbers a, b, c", gates, "pass e.g. (0.5, 0.5, 0.5)")

@@ -56,7 +56,7 @@ class KLIFNode(BaseNode):
         self.init_k = self._number("init_k", init_k)
         if self.init_k <= 0.0:
             raise self._bad("init_k", "be greater than 0", init_k, "pass a positive scale")
-        if channels is not None and (type(channels) is not int or channels < 1):
+        if channels is not None and (type(channels) is not int or not 1 <= channels < 2**31):
             raise self._bad("channels", "be None or a positive integer", channels, "pass the channels of the input")
         self.decay_input = bool(decay_input)
         self.scale_reset = bool(scale_reset)

@@ -48,7 +48,7 @@ class LTMDNode(FixedReset, LIFNode):
         surrogate_function: Surrogate = _RECT,
         **common: Any,
     ) -> None:
-        if channels is not None and (type(channels) is not int or channels < 1):
+        if channels is not None and (type(channels) is not int or not 1 <= channels < 2**31):
             raise self._bad("channels", "be None or a positive integer", channels, "pass the channels of the input")
         if isinstance(v_threshold, Tensor):
             raise self._bad("v_threshold", "be a number, where learning starts", v_threshold, "pass channels for many")

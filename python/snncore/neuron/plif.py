@@ -43,7 +43,7 @@ class ParametricLIFNode(BaseNode):
         self.init_tau = self._number("init_tau", init_tau)
         if self.init_tau <= 1.0:
             raise self._bad("init_tau", "be greater than 1 (time steps)", init_tau, "pass a larger init_tau")
-        if channels is not None and (type(channels) is not int or channels < 1):
+        if channels is not None and (type(channels) is not int or not 1 <= channels < 2**31):
             raise self._bad("channels", "be None or a positive integer", channels, "pass the channels of the input")
         self.decay_input = bool(decay_input)
         self.v_rest = self.reset_target if v_rest is None else self._number("v_rest", v_rest)

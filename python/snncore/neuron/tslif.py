@@ -61,7 +61,7 @@ class TSLIFNode(SoftResetNode):
     ) -> None:
         common.setdefault("surrogate_function", _ATAN)
         super().__init__(**common)
-        if len(decay) != 4:
+        if not isinstance(decay, (Tensor, tuple, list)) or len(decay) != 4:
             raise self._bad("decay", "be four numbers", decay, "pass the weights of v1, x, v2 and x")
         if not isinstance(decay, Tensor):
             decay = torch.tensor([self._number("decay", d) for d in decay])
@@ -69,7 +69,8 @@ class TSLIFNode(SoftResetNode):
             self._coefficient(name, value)  # first, for its checks
             if learn and not isinstance(value, nn.Parameter):
                 delattr(self, name)
-                self._coefficient(name, nn.Parameter(torch.as_tensor(value).detach().clone()))
+                start = value.detach().clone() if isinstance(value, Tensor) else torch.tensor(float(value))
+                self._coefficient(name, nn.Parameter(start))
         self.gamma = self._number("gamma", gamma)
 
     def charge(self, x: Tensor, *state: Tensor, **own: Any) -> tuple[Tensor, ...]:
@@ -109,4 +110,4 @@ class TSLIFNode(SoftResetNode):
 
     def extra_repr(self) -> str:
         """Return the arguments that matter."""
-        return f"decay={[round(float(d), 4) for d in self.decay]}, gamma={self.gamma}, {super().extra_repr()}"
+        return f"decay={[round(d, 4) for d in self.decay.tolist()]}, gamma={self.gamma}, {super().extra_repr()}"
