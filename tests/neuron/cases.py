@@ -78,7 +78,7 @@ def weights(x_seq: Tensor, states: int = 1, seed: int = 2) -> tuple[Tensor, Tens
     v_seq = torch.randn(x_seq.shape, generator=generator, dtype=torch.float64).to(torch.bfloat16)
     last = torch.randn((states, *x_seq.shape[1:]), generator=generator, dtype=torch.float64).to(torch.bfloat16)
     state = state_dtype(x_seq.dtype)
-    return spike.to(x_seq.dtype), v_seq.to(state), last.to(state)
+    return spike.to(x_seq), v_seq.to(x_seq.device, state), last.to(x_seq.device, state)
 
 
 def run(node: BaseNode, x_seq: Tensor, state_init: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -43,20 +43,28 @@ bool can_be_wide(const NeuronArgs& a, const BackwardIo& b) {
 template <class Real>
 constexpr bool kHasPlain = sizeof(Real) == 4;
 
+template <auto kernel>
+struct KernelTag {
+  static constexpr auto value = kernel;
+};
+
 template <class Neuron, class Real>
 void forward(const NeuronArgs& a, const ForwardOut& out, const DeviceFacts& device, void* stream) {
   const DeviceCall<Neuron, Real> call(a, can_be_wide<Real>(a, out));
   const int threads = block_threads(a.N, call.V, device);
   const auto go = [&](auto kernel) {
-    launch(kernel, blocks_over(a.N, call.V, threads), threads, threads * kRingBytes, stream, call, out);
+    // The answer is of no interest, but asking gives the kernel its shared memory.
+    resident_blocks<decltype(kernel)::value>(device.device, kBlockThreads, kBlockThreads * kRingBytes,
+                                             device.shared_per_block);
+    launch(kernel.value, blocks_over(a.N, call.V, threads), threads, threads * kRingBytes, stream, call, out);
   };
   if constexpr (kHasSmooth<Real>) {
-    if (a.smooth) return go(forward_kernel<Neuron, Real, true, true>);
+    if (a.smooth) return go(KernelTag<forward_kernel<Neuron, Real, true, true>>{});
   }
   if constexpr (kHasPlain<Real>) {
-    if (a.channels == 1) return go(forward_kernel<Neuron, Real, false, false>);
+    if (a.channels == 1) return go(KernelTag<forward_kernel<Neuron, Real, false, false>>{});
   }
-  go(forward_kernel<Neuron, Real, false, true>);
+  go(KernelTag<forward_kernel<Neuron, Real, false, true>>{});
 }
 
 // Calls f with the kernel of this call. With a row of parameters per lane, or of alpha, gradients are taken whether
@@ -64,12 +72,13 @@ void forward(const NeuronArgs& a, const ForwardOut& out, const DeviceFacts& devi
 template <class Neuron, class Real, class F>
 auto with_backward_kernel(const NeuronArgs& a, bool want_params, const F& f) {
   if constexpr (kHasSmooth<Real>) {
-    if (a.smooth) return f(backward_kernel<Neuron, Real, true, true, true>);
+    if (a.smooth) return f(KernelTag<backward_kernel<Neuron, Real, true, true, true>>{});
   }
   if constexpr (kHasPlain<Real>) {
-    if (a.channels == 1 && !a.has_alpha && !want_params) return f(backward_kernel<Neuron, Real, false, false, false>);
+    if (a.channels == 1 && !a.has_alpha && !want_params)
+      return f(KernelTag<backward_kernel<Neuron, Real, false, false, false>>{});
   }
-  return f(backward_kernel<Neuron, Real, false, true, true>);
+  return f(KernelTag<backward_kernel<Neuron, Real, false, true, true>>{});
 }
 
 template <class Neuron, class Real>
@@ -77,7 +86,7 @@ BackwardPlan plan(const NeuronArgs& a, bool want_params, const DeviceFacts& devi
   constexpr int V = kThreadLanes<Real>;
   BackwardPlan plan = plan_backward(a, Neuron::states, V, element_of<Real>(a.dtype), device);
   const int64_t blocks = with_backward_kernel<Neuron, Real>(a, want_params, [&](auto kernel) {
-    return resident_blocks(kernel, device.device, plan.threads, plan.shared, device.shared_per_block);
+    return resident_blocks<decltype(kernel)::value>(device.device, plan.threads, plan.shared, device.shared_per_block);
   });
   const int64_t all = blocks_over(a.N, V, plan.threads), resident = blocks * device.multiprocessors;
   plan.grid = all < resident ? all : resident;
@@ -88,7 +97,7 @@ template <class Neuron, class Real>
 void backward(const NeuronArgs& a, const BackwardIo& b, const BackwardPlan& plan, void* checkpoints, void* stream) {
   const DeviceCall<Neuron, Real> call(a, can_be_wide<Real>(a, b));
   with_backward_kernel<Neuron, Real>(a, b.grad_params, [&](auto kernel) {
-    launch(kernel, plan.grid, plan.threads, plan.shared, stream, call, b, plan.chunk, plan.chunks,
+    launch(kernel.value, plan.grid, plan.threads, plan.shared, stream, call, b, plan.chunk, plan.chunks,
            static_cast<Raw*>(checkpoints));
   });
 }

@@ -61,34 +61,40 @@ inline int resident_threads(int threads, int64_t bytes, const DeviceFacts& devic
   return int(blocks * threads < device.threads ? blocks * threads : device.threads / threads * threads);
 }
 
-// All steps at once as long as enough threads stay resident: then x is read once forward. With chunks it is read twice,
-// which costs a quarter of the time where memory is the limit; so three quarters of `enough` threads do for one chunk.
-// A thread has kSlots - 1 rows under way, hence `enough`. The grid still wants the kernel's own limits.
+// The block size at which most threads are resident with chunks of so many steps, larger ones first, and how many.
+inline int fit_threads(int most, int64_t chunk, int states, const DeviceFacts& device, int& best_threads) {
+  int best = 0;
+  for (int threads = most; threads >= 32; threads /= 2) {
+    const int resident = resident_threads(threads, BackwardPlan::thread_bytes(chunk, states), device);
+    if (resident <= best) continue;
+    best = resident;
+    best_threads = threads;
+  }
+  return best;
+}
+
+// The chunks of steps that should take least time where memory is the limit: bytes moved, over the share that resident
+// threads, each with kSlots - 1 rows under way, have of what must be under way. One chunk reads x and the gradient and
+// writes a gradient; several read x once more, and write and read a state per chunk. The grid is left to the kernel.
 inline BackwardPlan plan_backward(const NeuronArgs& a, int states, int lanes, int element_bytes,
                                   const DeviceFacts& device) {
-  const int64_t thread_in_flight = int64_t(kSlots - 1) * lanes * element_bytes;
-  const int64_t enough = device.in_flight / thread_in_flight + 1;
-  BackwardPlan plan{a.T > 0 ? a.T : 1, 1, block_threads(a.N, lanes, device), 0, 0};
-  const int most = plan.threads;
-  // The block size at which most threads fit; larger ones first.
-  const auto fits = [&](int64_t chunk) {
-    int best = 0;
-    for (int threads = most; threads >= 32; threads /= 2) {
-      const int resident = resident_threads(threads, BackwardPlan::thread_bytes(chunk, states), device);
-      if (resident <= best) continue;
-      best = resident;
-      plan.threads = threads;
+  const int most = block_threads(a.N, lanes, device);
+  const double enough = double(device.in_flight) / ((kSlots - 1) * lanes * element_bytes);
+  const double state_bytes = 2.0 * states * kThreadBytes / lanes;
+  BackwardPlan plan{1, a.T > 0 ? a.T : 1, 32, 0, 0};
+  double least = 1e300;
+  for (int64_t wanted = 1;; wanted += (wanted + 1) / 2) {
+    const int64_t chunk = a.T > wanted ? (a.T + wanted - 1) / wanted : 1,
+                  chunks = a.T > 0 ? (a.T + chunk - 1) / chunk : 1;
+    int threads = 32;
+    const int resident = fit_threads(most, chunk, states, device, threads);
+    const double bytes = chunks == 1 ? 3.0 * element_bytes : 4.0 * element_bytes + state_bytes / double(chunk);
+    const double time = resident > 0 ? bytes / (resident < enough ? resident / enough : 1.0) : 1e300;
+    if (time < least) {
+      least = time;
+      plan = {chunk, chunks, threads, 0, 0};
     }
-    return int64_t(best);
-  };
-  if (a.T > 1 && fits(a.T) * 4 < enough * 3) {
-    const int64_t budget = device.shared * int64_t(15) / 16 / enough;  // bytes of a thread; the rest is for the blocks
-    int64_t chunk = (budget - kRingBytes) / (states * kThreadBytes) - 1;
-    chunk = chunk < 1 ? 1 : chunk < a.T ? chunk : a.T;
-    plan.chunks = (a.T + chunk - 1) / chunk;
-    plan.chunk = (a.T + plan.chunks - 1) / plan.chunks;
-    plan.chunks = (a.T + plan.chunk - 1) / plan.chunk;
-    fits(plan.chunk);
+    if (chunk == 1) break;
   }
   plan.shared = int(plan.threads * BackwardPlan::thread_bytes(plan.chunk, states));
   return plan;

@@ -68,10 +68,10 @@ void launch(Kernel kernel, int64_t grid, int threads, int shared, void* stream, 
   kernel<<<unsigned(grid), unsigned(threads), size_t(shared), static_cast<cudaStream_t>(stream)>>>(args...);
 }
 
-// Blocks of this kernel that one multiprocessor holds at a time. `slot` remembers the last answer of this kernel; a
-// race between threads costs a question more.
-template <class Kernel>
-int resident_blocks(Kernel kernel, int device, int threads, int shared, int shared_limit) {
+// Blocks of this kernel that one multiprocessor holds at a time. The last answer is remembered, for each kernel (hence
+// a template argument: kernels may share a type) and device; a race between threads costs a question more.
+template <auto kernel>
+int resident_blocks(int device, int threads, int shared, int shared_limit) {
   constexpr int kDevices = 64;
   static std::atomic<uint64_t> answers[kDevices];
   const uint64_t question = (uint64_t(shared) << 32) | (uint64_t(threads) << 16);

@@ -182,8 +182,8 @@ void launch(Kernel kernel, int64_t grid, int threads, int shared, void*, const A
   }
 }
 
-template <class Kernel>
-int resident_blocks(Kernel, int, int, int, int) {
+template <auto kernel>
+int resident_blocks(int, int, int, int) {
   return Emulation::get().resident;
 }
 
