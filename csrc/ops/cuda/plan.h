@@ -48,8 +48,8 @@ struct BackwardPlan {
   int threads, shared;    // of a block
   int64_t grid;           // persistent: a block goes over the lanes in strides
 
-  // The state at the start of every chunk but the first.
   static int64_t thread_bytes(int64_t chunk, int states) { return kRingBytes + (chunk + 1) * states * kThreadBytes; }
+  // The state at the start of every chunk but the first.
   int64_t checkpoint_bytes(int states) const { return grid * threads * (chunks - 1) * states * kThreadBytes; }
 };
 
