@@ -25,7 +25,7 @@ if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND NOT "$ENV{TORCH_CUDA_ARCH_LIST}" STR
   foreach(_arch IN LISTS _wanted)
     string(REGEX REPLACE "[+]PTX$" "" _plain "${_arch}")
     list(FIND _names "${_plain}" _at)
-    if(NOT _at EQUAL -1)
+    if(_plain MATCHES "^[A-Z]" AND NOT _at EQUAL -1)
       math(EXPR _at "${_at} + 1")
       list(GET _names ${_at} _plain)
     endif()
