@@ -95,7 +95,8 @@ Three forward(const Tensor x_seq, const Maybe state_init, const Maybe params, in
               int64_t reset, bool detach_reset, bool detach_state, int64_t surrogate, bool smooth, bool keep_state,
               bool keep_v_seq) {
   ForwardCall call(neuron_facts(Neurons{}, kNeuron), x_seq, state_init, params,
-                   {inner, std::move(numbers), reset, detach_reset, detach_state, surrogate, smooth}, keep_state, keep_v_seq);
+                   {inner, std::move(numbers), reset, detach_reset, detach_state, surrogate, smooth}, keep_state,
+                   keep_v_seq);
   const auto kernel = current_isa().neuron_kernels()->forward[kNeuron][call.dtype == DType::kDouble];
   const int64_t tile = forward_tile_lanes(real_bytes(call.dtype));
   over_tiles(call, tile, scratch_rows(call.args.T, call.facts.states, call.facts.params, call.facts.fires, false),
@@ -109,7 +110,8 @@ Three backward(const Maybe grad_spike_seq, const Maybe grad_state_last, const Ma
                bool detach_reset, bool detach_state, int64_t surrogate, bool smooth, bool want_grad_state,
                bool want_grad_params) {
   BackwardCall call(neuron_facts(Neurons{}, kNeuron), grad_spike_seq, grad_state_last, grad_v_seq, x_seq, state_init,
-                    params, {inner, std::move(numbers), reset, detach_reset, detach_state, surrogate, smooth}, want_grad_state);
+                    params, {inner, std::move(numbers), reset, detach_reset, detach_state, surrogate, smooth},
+                    want_grad_state);
   const int64_t tile = backward_tile_lanes(call.args.T, call.facts.states, real_bytes(call.dtype));
   const int64_t tiles = (call.args.N + tile - 1) / tile;
   const bool want_params = want_grad_params && call.args.params;

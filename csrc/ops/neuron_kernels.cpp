@@ -106,8 +106,8 @@ void forward(const NeuronArgs& a, const ForwardOut& out, int64_t begin, int64_t 
 
 // Sums over time arrive per lane; with one channel they are summed over the lanes of the tile right here.
 template <class Real>
-SNN_ROW_FUNCTION void store_grad_params(const NeuronArgs& a, const BackwardIo& b, Rows<Real> grad_params, int64_t rows, int64_t lane,
-                       int n, int64_t tile) {
+SNN_ROW_FUNCTION void store_grad_params(const NeuronArgs& a, const BackwardIo& b, Rows<Real> grad_params, int64_t rows,
+                                        int64_t lane, int n, int64_t tile) {
   const int64_t tiles = (a.N + tile - 1) / tile;
   for (int64_t k = 0; k < rows; ++k) {
     if (a.channels > 1) {
@@ -175,8 +175,7 @@ template <class Neuron, class Real>
 void backward(const NeuronArgs& a, const BackwardIo& b, int64_t begin, int64_t end, void* scratch) {
   constexpr bool kSmooth = kHasSmooth<Real>;
   if (kSmooth && a.smooth) return backward_range<Neuron, Real, kSmooth, true, true>(a, b, begin, end, scratch);
-  if (a.channels > 1 || a.has_alpha)
-    return backward_range<Neuron, Real, false, true, true>(a, b, begin, end, scratch);
+  if (a.channels > 1 || a.has_alpha) return backward_range<Neuron, Real, false, true, true>(a, b, begin, end, scratch);
   if (b.grad_params) return backward_range<Neuron, Real, false, false, true>(a, b, begin, end, scratch);
   backward_range<Neuron, Real, false, false, false>(a, b, begin, end, scratch);
 }
