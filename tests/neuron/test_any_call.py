@@ -234,7 +234,9 @@ def agree(call: Call, node: BaseNode, x: torch.Tensor, native: dict[str, Any], p
     for key, want in plain.items():
         got = native[key]
         assert got.shape == want.shape and got.dtype == want.dtype, f"{key}: {got.shape} {got.dtype}, {want.dtype}"
-        assert not (got.isnan() & ~want.isnan()).any(), f"{key}: a NaN that the torch engine does not have"
+        # a NaN that came in may come out again: surrogates of the two engines drop it at different places
+        if not (key.startswith("grad") and bool(x.isnan().any())):
+            assert not (got.isnan() & ~want.isnan()).any(), f"{key}: a NaN that the torch engine does not have"
     finite = all(v.isfinite().all() for v in plain.values())
     spikes = native["spike_seq"], plain["spike_seq"]
     if not finite or not torch.equal(*spikes):
