@@ -4,7 +4,11 @@
 # -fno-unswitch-loops: unswitched copies of a lane loop keep branches that the vectoriser then refuses.
 # -fno-trapping-math: without it GCC does not turn `h >= v_threshold ? 1 : 0` into vector code below AVX-512.
 # Under sanitizers -O1: at -O3 the compiler is busy with the instrumented code for many minutes.
-set(SNN_KERNEL_FLAGS $<IF:$<BOOL:${SNN_SANITIZE}>,-O1,-O3> -fopenmp-simd -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-unswitch-loops)
+set(SNN_KERNEL_LEVEL -O3)
+if(SNN_SANITIZE)
+  set(SNN_KERNEL_LEVEL -O1)
+endif()
+set(SNN_KERNEL_FLAGS ${SNN_KERNEL_LEVEL} -fopenmp-simd -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-unswitch-loops)
 set(SNN_ISA_FLAGS_baseline "")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(SNN_ISAS baseline avx2 avx512 CACHE STRING "Instruction sets to build: all three, or baseline alone (quicker)")
