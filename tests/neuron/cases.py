@@ -127,6 +127,17 @@ def margins(node: BaseNode, x_seq: Tensor, state_init: Tensor | None) -> Tensor:
     return torch.stack(seen)
 
 
+def identical(got: Tensor, want: Tensor) -> bool:
+    """True where the bits are the same; NaN, where an equation without reset ran away, equals NaN."""
+    number = ~want.isnan()
+    return torch.equal(got.isnan(), ~number) and torch.equal(got[number], want[number])
+
+
+def summed(x_seq: Tensor) -> float:
+    """Return how large a sum of one term of size 1 per lane and step is, their signs mixed: ``least`` of ``close``."""
+    return max(1.0, x_seq.numel() ** 0.5)
+
+
 def close(what: str, got: Tensor, want: Tensor, tolerance: float, least: float = 0.0) -> None:
     """Assert |got - want| <= tolerance * (|want| + the largest |want|): cancellation is measured at what cancels.
 

@@ -8,7 +8,20 @@ import mmap
 import pytest
 import torch
 
-from neuron.cases import CHANNELS, FEW, ROWS, close, evaluate, inputs, per_channel, run, start, weights
+from neuron.cases import (
+    CHANNELS,
+    FEW,
+    ROWS,
+    close,
+    evaluate,
+    identical,
+    inputs,
+    per_channel,
+    run,
+    start,
+    summed,
+    weights,
+)
 from snncore.neuron import IFNode, LIFNode
 from snncore.ops.library import core
 from snncore.ops.neuron import state_dtype
@@ -33,16 +46,15 @@ def agree(what, row, dtype, T, shape):
     for key in native.keys() - {"spike_seq"}:
         got, want = native[key].to(plain[key].dtype), plain[key]
         if key in RESULTS and row.exact:
-            assert torch.equal(got, want), f"{what}: {key}"
+            assert identical(got, want), f"{what}: {key}"
             continue
-        if got.shape[1:] == apart.shape:
+        lanes = got.shape[1:] == apart.shape
+        if lanes:
             got, want = got[:, ~apart], want[:, ~apart]
         elif apart.any():
             continue  # a parameter's gradient, with lanes in it that parted within rounding of the threshold
         low = torch.finfo(dtype).eps / 2 if dtype.itemsize == 2 and key == "grad.x" else 0.0
-        # a parameter's gradient is a sum over steps and lanes that may cancel: its terms are up to 1
-        terms = 1.0 if got.shape == x_seq.shape or got.dim() > 1 else 0.1 * x_seq.numel()
-        close(f"{what}: {key}", got, want, tolerance + low, least=terms)
+        close(f"{what}: {key}", got, want, tolerance + low, least=1.0 if lanes else summed(x_seq))
     assert apart.sum() <= 1 + apart.numel() // 50, f"{what}: {int(apart.sum())} of {apart.numel()} lanes part"
 
 
