@@ -12,7 +12,8 @@ from .dropout import Dropout
 from .norm import BatchNorm2d
 from .online import Trace, TraceConv2d, TraceLinear
 from .pool import AdaptiveAvgPool2d, AvgPool2d, Flatten, MaxPool2d
-from .recurrent import ElementWiseRecurrent, LinearRecurrent, Recurrent, RLeaky, RSynaptic, Scale
+from .recurrent import ElementWiseRecurrent, LinearRecurrent, Recurrent, Scale
+from .recurrent_leaky import RLeaky, RSynaptic
 from .synapse import Conv2d, Linear
 
 __all__ = [

@@ -7,8 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from .base import BaseNode, Reset
-from .coefficients import exp_of
-from .soft_reset import require_above
+from .coefficients import exp_of, require_above
 from .stages import Coefficient
 
 __all__ = ["ALIFNode"]

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..surrogate import Rect
-from .soft_reset import SoftResetNode, require_above
+from .coefficients import require_above
+from .fixed_reset import SoftResetNode
 from .stages import Coefficient
 
 __all__ = ["ComplementaryLIFNode"]

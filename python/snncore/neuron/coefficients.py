@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from .stages import Coefficient
 
-__all__ = ["as_rows", "channels_of", "exp_of", "lanes_per_channel", "log_of", "shown", "to_step"]
+if TYPE_CHECKING:
+    from .base import BaseNode
+
+__all__ = ["as_rows", "channels_of", "exp_of", "lanes_per_channel", "log_of", "require_above", "shown", "to_step"]
 
 
 def channels_of(coefficients: Iterable[Coefficient | None]) -> int | None:
@@ -27,6 +31,15 @@ def exp_of(coefficient: Coefficient) -> Coefficient:
 def log_of(coefficient: Coefficient) -> Coefficient:
     """Return its natural logarithm, differentiable where it is a tensor."""
     return coefficient.log() if isinstance(coefficient, Tensor) else math.log(coefficient)
+
+
+def require_above(node: BaseNode, least: float, *names: str) -> None:
+    """Raise ArgumentError unless every element of the coefficients ``names`` of ``node`` is above ``least``."""
+    for name in names:
+        value = getattr(node, name)
+        lowest = float(value.detach().min()) if isinstance(value, Tensor) else value
+        if not lowest > least:
+            raise node._bad(name, f"be greater than {least:g}", lowest, "pass a larger value")
 
 
 def shown(value: Coefficient) -> str:

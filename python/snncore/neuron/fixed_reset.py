@@ -1,4 +1,4 @@
-"""Neurons whose paper fixes the reset."""
+"""Neurons whose publication fixes the reset."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from .base import BaseNode, Reset
 
-__all__ = ["FixedReset"]
+__all__ = ["FixedReset", "SoftResetNode"]
 
 
 class FixedReset(BaseNode):
@@ -29,3 +29,9 @@ class FixedReset(BaseNode):
         if value is not fixed and (type(value) not in (int, float, str) or value != fixed):
             raise self._bad("v_reset", f"be {fixed!r}, which is part of this neuron", value, "leave it out")
         self._v_reset = fixed
+
+
+class SoftResetNode(FixedReset):
+    """Base of neurons that subtract at a spike and know no other reset: ``v_reset`` is None and stays so."""
+
+    only_reset = None

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from .base import BaseNode
+from .coefficients import require_above
 from .lif import lif_charge
-from .soft_reset import require_above
 from .stages import Coefficient
 
 __all__ = ["KLIFNode"]

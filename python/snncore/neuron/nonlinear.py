@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .base import BaseNode, Reset
-from .soft_reset import require_above
+from .coefficients import require_above
 from .stages import Coefficient
 
 __all__ = ["EIFNode", "IzhikevichNode", "QIFNode"]

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .soft_reset import SoftResetNode, require_above
+from .coefficients import require_above
+from .fixed_reset import SoftResetNode
 from .stages import Coefficient
 
 __all__ = ["STBIFNode"]

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from .base import BaseNode
+from .coefficients import require_above
 from .lif import lif_charge
-from .soft_reset import require_above
 from .stages import Coefficient
 
 __all__ = ["TernaryIFNode", "TernaryLIFNode"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..surrogate import ATan
-from .soft_reset import SoftResetNode
+from .fixed_reset import SoftResetNode
 from .stages import Coefficient
 
 __all__ = ["TSLIFNode"]
