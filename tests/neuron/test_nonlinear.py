@@ -50,7 +50,7 @@ def published(x_seq, tau, tau_a, beta, threshold, order, by, normalize, detach) 
 
 @pytest.mark.parametrize(
     ("order", "by", "normalize", "detach"),
-    itertools.product(("after_decay", "before_decay"), ("base", "threshold"), (False, True), (False, True)),
+    list(itertools.product(("after_decay", "before_decay"), ("base", "threshold"), (False, True), (False, True))),
 )
 @pytest.mark.parametrize("engine", ["native", "torch"])
 def test_alif_is_the_published_recursion(order, by, normalize, detach, engine):

@@ -159,6 +159,8 @@ def test_build_info():
 
 
 def test_the_processor_decides_the_capabilities():
+    if snncore.build_info()["sanitizers"]:
+        pytest.skip("a build with sanitizers may hold one instruction set alone")
     info = snncore.build_info()["cpu_capabilities"]
     try:
         flags = set(
@@ -203,6 +205,8 @@ def test_capability_from_the_environment():
 
 def test_keep_freed_blocks():
     """Page faults of a small training loop, in a process of its own: it is the setting of a whole process."""
+    if snncore.build_info()["sanitizers"]:
+        pytest.skip("sanitizers bring their own allocator")
     code = """
 import torch, snncore
 taken = snncore.keep_freed_blocks(KEEP)
