@@ -16,7 +16,7 @@ namespace snn {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-inline DType kernel_dtype(const std::string& op, const Tensor& x) {
+inline DType kernel_dtype(const std::string& op, const Tensor& x, const char* name = "x_seq") {
   switch (x.scalar_type()) {
     case ScalarType::Float:
       return DType::kFloat;
@@ -27,7 +27,7 @@ inline DType kernel_dtype(const std::string& op, const Tensor& x) {
     case ScalarType::Half:
       return DType::kHalf;
     default:
-      STD_TORCH_CHECK(false, op, ".x_seq: must be float64, float32, bfloat16 or float16; convert it first");
+      STD_TORCH_CHECK(false, op, ".", name, ": must be float64, float32, bfloat16 or float16; convert it first");
   }
   return DType::kFloat;
 }

@@ -9,9 +9,12 @@
 namespace snn {
 
 const NeuronKernels* neuron_kernels_baseline();
+const CountKernels* count_kernels_baseline();
 #if defined(SNN_HAS_AVX2)
 const NeuronKernels* neuron_kernels_avx2();
 const NeuronKernels* neuron_kernels_avx512();
+const CountKernels* count_kernels_avx2();
+const CountKernels* count_kernels_avx512();
 #endif
 
 namespace {
@@ -28,10 +31,10 @@ bool has_avx512() {
 }  // namespace
 
 const Isa kIsas[] = {
-    {"default", always, neuron_kernels_baseline},
+    {"default", always, neuron_kernels_baseline, count_kernels_baseline},
 #if defined(SNN_HAS_AVX2)
-    {"avx2", has_avx2, neuron_kernels_avx2},
-    {"avx512", has_avx512, neuron_kernels_avx512},
+    {"avx2", has_avx2, neuron_kernels_avx2, count_kernels_avx2},
+    {"avx512", has_avx512, neuron_kernels_avx512, count_kernels_avx512},
 #endif
 };
 const int kIsaCount = int(sizeof(kIsas) / sizeof(kIsas[0]));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "neuron/all.h"
+#include "ops/count_args.h"
 #include "ops/neuron_args.h"
 
 namespace snn {
@@ -15,10 +16,20 @@ struct NeuronKernels {
   BackwardKernel backward[Neurons::size][2];
 };
 
+// Rows [begin, end) of a tensor of `lanes` elements a row.
+using CountRowsKernel = void (*)(const CountArgs&, int64_t begin, int64_t end);
+using CountColumnsKernel = void (*)(const void* data, DType, int64_t rows, int64_t columns, int32_t* out);
+
+struct CountKernels {
+  CountRowsKernel rows[2];  // float, double
+  CountColumnsKernel columns[2];
+};
+
 struct Isa {
   const char* name;
   bool (*supported)();
   const NeuronKernels* (*neuron_kernels)();
+  const CountKernels* (*count_kernels)();
 };
 
 extern const Isa kIsas[];  // worst first

@@ -10,6 +10,12 @@
 //   row: the surrogate's alpha) or none (then those in numbers); lane -> channel is (lane / inner) % channels.
 //   reset: 0 hard, 1 soft, 2 none. Forward takes detach_* only to hand them to autograd.
 //   States and parameters are float64 beside float64 x_seq and float32 beside every other dtype.
+//
+// Counters (core/count.h):
+//   spike_count    x [rows * lanes] -> int64 [rows, 6]: non-zero elements, sum |x|, both weighted by fan_out [period],
+//                  non-zero elements weighted by fan_eff [period], flags of the values. period divides lanes.
+//   overlap_count  left [batch, M, K], right [batch, N, K] -> int64 [batch, 3]: pairs of non-zeros that meet in
+//                  left @ right^T, non-zero elements of left, of right.
 #include <torch/csrc/stable/library.h>
 
 #include <string>
@@ -68,4 +74,6 @@ std::vector<NeuronRow> neuron_table() {
 
 STABLE_TORCH_LIBRARY(snncore, m) {
   for (int k = 0; k < snn::Neurons::size; ++k) snn::define_neuron(m, snn::neuron_facts(snn::Neurons{}, k));
+  m.def("spike_count(Tensor x, int rows, Tensor? fan_out, Tensor? fan_eff) -> Tensor");
+  m.def("overlap_count(Tensor left, Tensor right) -> Tensor");
 }
