@@ -4,6 +4,7 @@
 thing as a readable loop. Importing this room loads the library, once.
 """
 
+from .counters import overlap_count, spike_count
 from .library import build_info, cuda_ready, keep_freed_blocks, set_cpu_capability
 from .neuron import NEURON_TABLE, SURROGATE_NAMES, Dynamics, multi_step
 
@@ -15,5 +16,7 @@ __all__ = [
     "cuda_ready",
     "keep_freed_blocks",
     "multi_step",
+    "overlap_count",
     "set_cpu_capability",
+    "spike_count",
 ]
