@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from . import library  # noqa: F401 - loads the ops
+
 __all__ = ["ABOVE_ONE", "COLUMNS", "FRACTION", "NEGATIVE", "overlap_count", "spike_count"]
 
 # what the values of a row are, as bits; none set: zeros and ones only (csrc/core/count.h)
