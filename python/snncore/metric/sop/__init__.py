@@ -1,0 +1,1 @@
+"""Synaptic operations: counts, views of them, energy."""
