@@ -12,7 +12,7 @@ from torch import Tensor
 __all__ = ["Convolution", "conv_fan_out", "conv_fan_out_nonzero"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Convolution:
     """The arguments of one ``aten.convolution`` call, over any number of spatial dimensions.
 
