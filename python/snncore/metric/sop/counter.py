@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from ...errors import ArgumentError, StateError
 from ...layer.time import is_static
 from ...neuron import BaseNode
-from .maps import FanOutMaps
+from .maps import FanOutMaps, Margins
 from .operators import COUNTED, UNCOUNTED
 from .record import Geometry, LayerRecord, Part
 from .report import Report
@@ -100,6 +100,7 @@ class SopCounter:
         self._stack: list[tuple[str, bool]] = []  # names of the modules that run, and whether their input is static
         self._calls: dict[tuple[str, str], int] = {}  # calls of one kind in one module during this forward
         self._weights: dict[int, Tensor] = {}
+        self._padded: dict[int, tuple[Tensor, Margins]] = {}  # padded inside this forward, kept so that it stays alive
         self._T = self._B = 0
 
     # ---- the block -----------------------------------------------------------------------------------------------
@@ -153,11 +154,19 @@ class SopCounter:
         count = COUNTED.get(func)
         if count is not None:
             count(self, args, out)
+        elif func is torch.ops.aten.constant_pad_nd.default:  # padding='same' with an even kernel
+            if len(args) < 3 or args[2] == 0:
+                self._padded[_storage(out)] = (out, _margins(args[1], out.dim() - 2))
         elif func is torch.ops.aten._to_copy.default:
             if self.is_weight(args[0]):  # autocast's copy of a weight; kept, so that its storage stays its own
                 self._weights[_storage(out)] = out
         elif func.overloadpacket in UNCOUNTED:
             self.not_counted(str(func.overloadpacket), UNCOUNTED[func.overloadpacket])
+
+    def margins(self, x: Tensor) -> Margins | None:
+        """Return how far ``x`` [N, C, *] was padded with zeros before, along each dimension; None: not at all."""
+        found = self._padded.get(_storage(x))
+        return None if found is None or found[0].shape != x.shape else found[1]
 
     def is_weight(self, t: Tensor) -> bool:
         """Return whether ``t`` is a parameter or buffer of the net, or a view or low-precision copy of one."""
@@ -216,6 +225,7 @@ class SopCounter:
 
     def _end(self, module: nn.Module, args: Any, out: Any) -> None:
         self.watching = False
+        self._padded.clear()
 
     def _enter(self, name: str, module: nn.Module, args: tuple[Any, ...]) -> None:
         x = args[0] if args and isinstance(args[0], Tensor) else None
@@ -231,6 +241,12 @@ class SopCounter:
     def _leave(self, module: nn.Module, args: Any, out: Any) -> None:
         if self._stack:
             self._stack.pop()
+
+
+def _margins(pad: list[int], dims: int) -> Margins:
+    """Turn torch's list, last dimension first, into a pair per spatial dimension."""
+    pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)][:dims]
+    return tuple(reversed(pairs + [(0, 0)] * (dims - len(pairs))))
 
 
 def _storage(t: Tensor) -> int:

@@ -9,7 +9,10 @@ from torch import Tensor
 
 from .fan_out import Convolution, conv_fan_out, conv_fan_out_nonzero
 
-__all__ = ["FanOutMaps"]
+__all__ = ["FanOutMaps", "Margins"]
+
+
+Margins = tuple[tuple[int, int], ...]
 
 
 def _version(weight: Tensor) -> tuple[int, int] | None:
@@ -25,11 +28,21 @@ class FanOutMaps:
         self._eff: dict[Any, Tensor | None] = {}
         self._totals: dict[int, int] = {}
 
-    def of_convolution(self, conv: Convolution, weight: Tensor, device: torch.device) -> tuple[Tensor, Tensor | None]:
-        """Return int32 [C, *]: synapses in bounds, and those with a weight that is not zero (None: all of them)."""
-        key = (conv.input_shape[1:], *(getattr(conv, f) for f in conv.__slots__ if f != "input_shape"), device)
+    def of_convolution(
+        self, conv: Convolution, weight: Tensor, device: torch.device, margins: Margins | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return int32 [C, *]: synapses in bounds, and those with a weight that is not zero (None: all of them).
+
+        ``margins``: how far the input was padded before, along each dimension; nothing reaches out from there.
+        """
+        shape = (getattr(conv, f) for f in conv.__slots__ if f != "input_shape")
+        key = (conv.input_shape[1:], *shape, device, margins)
         if key not in self._fan:
             fan = conv_fan_out(conv)
+            for d, (before, after) in enumerate(margins or ()):
+                at = torch.arange(fan.shape[1 + d])
+                inside = (at >= before) & (at < fan.shape[1 + d] - after)
+                fan = fan * inside.view(-1, *(1,) * (len(conv.spatial) - 1 - d)).to(torch.int32)
             self._fan[key] = fan.to(device)
             self._totals[id(self._fan[key])] = int(fan.sum(dtype=torch.int64))
         version = _version(weight)

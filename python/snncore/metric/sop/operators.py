@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +38,11 @@ def convolution(counter: SopCounter, args: tuple[Any, ...], out: Tensor) -> None
     conv = Convolution(
         tuple(x.shape), tuple(weight.shape), numbers[0], numbers[1], numbers[2], transposed, numbers[3], groups
     )
-    fan, eff = counter.maps.of_convolution(conv, weight, x.device)
+    margins = counter.margins(x)
+    fan, eff = counter.maps.of_convolution(conv, weight, x.device, margins)
+    inputs = math.prod(n - sum(m) for n, m in zip(conv.spatial, margins or [(0, 0)] * dims, strict=True))
     geometry = Geometry(
-        "conv", x[0].numel() if len(x) else 0, conv.output_elements, counter.maps.total(fan), conv.dense_with_padding,
+        "conv", conv.in_channels * inputs, conv.output_elements, counter.maps.total(fan), conv.dense_with_padding,
         bias=bias is not None,
     )  # fmt: skip
     found = counter.place(x.shape[0])
