@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -21,9 +22,10 @@ def summed(count: Tensor) -> Tensor:
     """
     if not _distributed():
         return count
-    total = count.clone()
+    device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")  # nccl sums nothing that is not on a GPU
+    total = count.to(device, copy=True)
     dist.all_reduce(total)
-    return total
+    return total.to(count.device)
 
 
 def gathered(mine: Any) -> list[Any]:
