@@ -12,7 +12,7 @@ from snncore import functional
 from snncore.encoding import direct
 from snncore.errors import ArgumentError, StateError
 from snncore.layer import LinearRecurrent
-from snncore.metric import Activity, FiringRate
+from snncore.metric import Activity, FiringRate, MembraneUpdates
 from snncore.neuron import IFNode, LIFNode, NonSpikingLIFNode
 
 T = 5
@@ -171,6 +171,24 @@ def test_other_activations_on_request():
     with Activity(model, activations=(nn.ReLU, nn.Sigmoid)) as activity:
         model(torch.tensor([[1.0, -1.0], [0.0, 2.0], [3.0, -2.0]]))
     assert numbers(activity.compute()) == {"0": (3, (3,), (6,)), "1": (3, (6,), (6,))}
+
+
+@pytest.mark.parametrize("counter", [Activity, MembraneUpdates])
+def test_a_compiled_net_is_refused_and_does_not_count_later(counter):
+    model, x = net(), direct(inputs(), T)
+    torch.compiler.reset()
+    compiled = torch.compile(model, backend="eager")
+    with counter(model) as counts, torch.no_grad():
+        compiled(x)
+    with pytest.raises(StateError, match="a compiled net does not tell"):
+        counts.compute()
+    with counter(model) as counts, torch.no_grad():
+        model(x)
+    once = counts.compute()
+    with torch.no_grad():
+        compiled(x)
+    assert counts.compute() == once
+    torch.compiler.reset()
 
 
 @pytest.mark.parametrize("arguments", [{"raster_samples": -1}, {"raster_neurons": 0}])

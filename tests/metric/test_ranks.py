@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,8 @@ def _count(parts, **where):
 
 def _rank(rank, folder):
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    store, limit = f"file://{folder}/store", timedelta(minutes=1)
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=limit)
     try:
         uneven = _count([[0, 1, 2], [3]] if rank == 0 else [[4, 5, 6]])
         local = _count([[rank]], local=True) if rank == 0 else None  # local is no collective: rank 1 is not asked

@@ -43,8 +43,8 @@ class LayerActivity:
     samples: int
     spikes: tuple[int, ...]
     elements: tuple[int, ...]
-    rasters: tuple[Tensor, ...] = ()
-    raster_neurons: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    rasters: tuple[Tensor, ...] = field(default=(), compare=False)
+    raster_neurons: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64), compare=False)
 
     @property
     def firing_rate(self) -> float:
@@ -245,10 +245,14 @@ class Activity:
 
     def _before(self, name: str, module: nn.Module, args: object) -> None:
         assert isinstance(module, BaseNode)
+        if torch.compiler.is_compiling():  # or the compiled net would go on counting when the block is over
+            return
         if module.step_mode == "m" or module.state is None:
             self._layer(name, module).step = 0
 
     def _after(self, name: str, module: nn.Module, args: object, output: Tensor) -> None:
+        if torch.compiler.is_compiling():
+            return
         layer = self._layer(name, module)
         output = output.detach()
         if module.step_mode == "s":
@@ -262,6 +266,8 @@ class Activity:
         layer.step += output.shape[0]
 
     def _other(self, name: str, module: nn.Module, args: object, output: Tensor) -> None:
+        if torch.compiler.is_compiling():
+            return
         layer = self._layer(name, module)
         layer.neurons = tuple(output.shape[1:])
         layer.samples += output.shape[0]

@@ -15,7 +15,7 @@ from .ranks import summed
 __all__ = ["Classification", "ClassificationReport"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no one answer to ==
 class ClassificationReport:
     """What ``Classification`` counted.
 

@@ -243,6 +243,8 @@ class MembraneUpdates:
 
 def _before(layer: _Layer, module: nn.Module, args: object) -> None:
     assert isinstance(module, BaseNode)
+    if torch.compiler.is_compiling():  # or the compiled net would go on counting when the block is over
+        return
     before = module.state[0].detach() if module.step_mode == "s" and module.state else None
     readout = getattr(module, "readout", None)
     layer.calls.append((before, module.store_v_seq, module.v_seq, readout))
@@ -255,8 +257,8 @@ def _before(layer: _Layer, module: nn.Module, args: object) -> None:
 def _after(layer: _Layer, module: nn.Module, args: object, output: Tensor | None) -> Tensor | None:
     """Count, put back what `_before` changed; ``output`` is None where the call raised."""
     assert isinstance(module, BaseNode)
-    if not layer.calls:
-        return None  # a hook ahead of ours raised
+    if torch.compiler.is_compiling() or not layer.calls:  # none: a hook ahead of ours raised
+        return None
     before, stored, v_seq, readout = layer.calls.pop()
     potentials: Tensor | None
     if module.step_mode == "s":
