@@ -166,6 +166,25 @@ def test_graded_and_negative_outputs_count_as_one_and_counts_are_exact():
     assert activity.compute().spikes == 2**25 + 1
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int32])
+def test_any_dtype_and_any_strides(dtype):
+    class Given(IFNode):
+        def forward(self, x):
+            return x
+
+    values = torch.randint(-1, 3, (4, 3, 5, 2), generator=torch.Generator().manual_seed(0)).to(dtype)
+    want = tuple(values.count_nonzero(dim=(1, 2, 3)).tolist())
+    for x in (values, values.transpose(1, 2).contiguous().transpose(1, 2), values.unsqueeze(-1)[..., 0]):
+        with Activity(Given(step_mode="m")) as activity:
+            activity._net(x)
+        assert activity.compute().layers[""].spikes == want
+    for empty in (torch.zeros(0, 2, 3), torch.zeros(2, 0, 3)):
+        with Activity(Given(step_mode="m"), raster_samples=1) as activity:
+            activity._net(empty.to(dtype))
+        report = activity.compute()
+        assert (report.spikes, report.elements, report.firing_rate) == (0, 0, 0.0)
+
+
 def test_other_activations_on_request():
     model = nn.Sequential(nn.ReLU(), nn.Sigmoid())
     with Activity(model, activations=(nn.ReLU, nn.Sigmoid)) as activity:

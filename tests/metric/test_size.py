@@ -59,6 +59,7 @@ def test_what_is_shared_counts_once(make):
     assert connection_sparsity(make()).weights == 16
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 def test_empty_and_meta_tensors_are_told_apart():
     assert parameter_count(nn.Sequential(nn.Linear(2, 2, device="meta"), nn.Linear(2, 2, device="meta"))) == 12
     model = nn.Sequential(nn.Linear(0, 3), nn.Linear(0, 3))

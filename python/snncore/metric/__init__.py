@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .accuracy import Accuracy, hits
-from .activity import Activity, ActivityReport, LayerActivity
+from .activity import Activity
+from .activity_report import ActivityReport, LayerActivity
 from .classification import Classification, ClassificationReport
 from .firing_rate import FiringRate
 from .membrane import LayerUpdates, MembraneReport, MembraneUpdates

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from types import TracebackType
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import StateError
 from ..neuron import BaseNode
+from .nonzero import nonzero
 
 __all__ = ["FiringRate"]
 
@@ -55,7 +55,7 @@ class FiringRate:
             self._handles.pop().remove()
 
     def _add(self, name: str, module: nn.Module, args: object, spikes: Tensor) -> None:
-        fired = torch.count_nonzero(spikes.detach())
+        fired = nonzero(spikes.detach().unsqueeze(0))[0]
         before = self._spikes.get(name)
         self._spikes[name] = fired if before is None else before + fired
         self._chances[name] = self._chances.get(name, 0) + spikes.numel()
