@@ -11,6 +11,7 @@ from .membrane import LayerUpdates, MembraneReport, MembraneUpdates
 from .memory import PeakMemory, peak_memory
 from .neuron_operations import operations_per_update
 from .size import ConnectionSparsity, LayerConnections, connection_sparsity, footprint, parameter_count
+from .sop import SopCounter
 from .timing import Latency, LatencyRow, latency
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "MembraneReport",
     "MembraneUpdates",
     "PeakMemory",
+    "SopCounter",
     "connection_sparsity",
     "footprint",
     "hits",

@@ -2,63 +2,63 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+import threading
+from contextlib import ExitStack
+from functools import cache, partial
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.hooks import RemovableHandle
+from torch.utils._pytree import tree_leaves
 
 from ...errors import ArgumentError, StateError
 from ...layer.time import is_static
 from ...neuron import BaseNode
-from .maps import FanOutMaps, Margins
+from .fan_out import Margins
+from .forward import Forward, Frame
+from .maps import FanOutMaps
 from .operators import COUNTED, UNCOUNTED
-from .record import Geometry, LayerRecord, Part
+from .ranks import gathered
+from .record import NeuronRecord, Record
 from .report import Report
+from .weights import Weights
 
-__all__ = ["Place", "SopCounter"]
+__all__ = ["SopCounter"]
 
-
-@dataclass(frozen=True)
-class Place:
-    """Where the rows of a counted tensor belong: ``rows`` = T * B (t-major), or B where it is computed once."""
-
-    rows: int
-    static: bool
+_FOLDS = {torch.ops.aten.view, torch.ops.aten._unsafe_view}
+_PAD = torch.ops.aten.constant_pad_nd
+_KNOWN_NAMESPACES = {"aten", "prim", "prims", "snncore", "profiler", "c10d", "_c10d_functional"}
 
 
-class _Watch(TorchDispatchMode):
-    """Hands the operators of a running net to its counter."""
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Hands the operators that run in the block to the counter."""
 
     def __init__(self, counter: SopCounter) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._counter = counter
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        counter = self._counter
-        if counter.watching and func not in COUNTED and func._can_decompose() and torch.is_inference_mode_enabled():
-            with self:  # composite operators arrive whole in inference mode
+        if self._counter.running and torch.is_inference_mode_enabled() and func._can_decompose():
+            with self:  # in inference mode composite operators arrive whole; elsewhere torch takes them apart before
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
         out = func(*args, **kwargs)
-        if counter.watching:
-            counter.saw(func, args, out)
+        self._counter.saw(func, args, kwargs, out)
         return out
 
 
 class SopCounter:
     """Counts synaptic operations (one spike reaching one synapse) exactly, per layer, time step and sample.
 
-    Sees every convolution, linear layer and matmul that runs inside the net's forward, whether a module or a
-    functional call makes it, and counts in 64-bit integers on the device the tensors are on; nothing synchronises before
-    ``report()``. What holds synapses and cannot be counted is a row of the report that says why. At exit everything
-    installed is removed; the counts stay.
+    Sees every convolution, linear layer and matmul that runs inside the net's forward, whether a module or a functional
+    call makes it, and counts in 64-bit integers on the device the tensors are on; nothing synchronises before
+    ``report()``. An operator that holds synapses and cannot be counted is a row of the report that says why. Not seen
+    is what never becomes one of torch's matrix operators: a sum of elementwise products, or code that computes outside
+    torch.
 
     Example::
 
@@ -67,187 +67,238 @@ class SopCounter:
                 net(direct(x, T))
         print(sop.report(mode="exact"))
 
-    Samples: in step mode 'm' the net's first argument is [T, B, *]. In 's' it is [B, *]; the calls from one
-    ``functional.reset_net`` to the next are the steps of the same B samples. Definitions: soul.md-independent, see
-    ``Report``.
+    What counts: forwards of the net inside the block that end without an exception. What backward runs there does not,
+    nor a layer called on its own. A net under ``torch.compile`` runs uncompiled in the block. Entering again adds to
+    the counts. At exit everything installed is removed; the counts stay.
+
+    Samples and steps: in step mode 'm' the net's first tensor is [T, B, *]; in 's' it is [B, *], and the calls from one
+    ``functional.reset_net`` to the next are the steps of the same B samples. Inside the net, time comes before the
+    batch. A layer that a net with T steps calls on B rows is one step of a loop if it is called T times in a forward
+    (or 2T, ...), else computed once for all steps.
 
     Args:
-        net: any module.
-        time_steps: T, for a net that takes [B, *] and makes its T steps inside; None: as above.
+        net: any module; not a scripted one, not a DataParallel on several devices.
+        time_steps: T, for a net that makes its steps inside; its first tensor is then [B, *]. None: as above.
+        batch_dim: the dimension of the net's first tensor that counts the samples, 0 or 1 ([T, B, *]); None: as above.
 
     Raises:
-        ArgumentError: ``time_steps`` is no positive integer.
-        StateError: entered twice at once; forward: the net's neurons see other steps than ``time_steps`` says.
+        ArgumentError: an argument is not as above, or the net is called without a tensor.
+        StateError: entered twice at once; forward: the net's neurons see other samples or steps than its input says, or
+            it runs in another thread than the one that entered.
     """
 
-    def __init__(self, net: nn.Module, time_steps: int | None = None) -> None:
-        if time_steps is not None and (isinstance(time_steps, bool) or time_steps < 1):
+    def __init__(self, net: nn.Module, time_steps: int | None = None, batch_dim: int | None = None) -> None:
+        if time_steps is not None and (
+            not isinstance(time_steps, int) or isinstance(time_steps, bool) or time_steps < 1
+        ):
             raise ArgumentError(
                 f"SopCounter.time_steps: must be None or a positive integer, got {time_steps!r}; pass the number of "
                 "steps the net makes of one input"
             )
+        if batch_dim not in (None, 0, 1) or isinstance(batch_dim, bool):
+            raise ArgumentError(
+                f"SopCounter.batch_dim: must be None, 0 or 1, got {batch_dim!r}; pass the dimension of the net's first "
+                "tensor that counts the samples"
+            )
+        _check_net(net)
         self.net = net
-        self.maps = FanOutMaps()
-        self.layers: dict[tuple[str, str, int], LayerRecord] = {}
-        self.uncounted: dict[tuple[str, str], str] = {}
-        self.samples: list[int] = []  # B of every run
-        self.steps: list[int] = []  # T of every run so far
-        self.forwards = 0
-        self.watching = False
-        self._time_steps = time_steps
-        self._watch: _Watch | None = None
-        self._handles: list[RemovableHandle] = []
-        self._stack: list[tuple[str, bool]] = []  # names of the modules that run, and whether their input is static
-        self._calls: dict[tuple[str, str], int] = {}  # calls of one kind in one module during this forward
-        self._weights: dict[int, Tensor] = {}
-        self._padded: dict[int, tuple[Tensor, Margins]] = {}  # padded inside this forward, kept so that it stays alive
-        self._T = self._B = 0
+        self._time_steps, self._batch_dim = time_steps, batch_dim
+        self._weights = Weights(net)
+        self._maps = FanOutMaps(self._weights)
+        self._record = Record()
+        self._forward: Forward | None = None  # the one that is running
+        self._called: set[BaseNode] = set()  # neurons in step mode 's' that it has called
+        self._goes_on = False  # it is a further step of the same samples
+        self._installed: ExitStack | None = None
+        self._thread = 0
 
     # ---- the block -----------------------------------------------------------------------------------------------
 
     def __enter__(self) -> SopCounter:
-        if self._watch is not None:
+        if self._installed is not None:
             raise StateError("SopCounter: must not be entered twice at once; make another one")
-        self._weights = {_storage(t): t for t in (*self.net.parameters(), *self.net.buffers())}
-        hook = partial(self._handles.append)
-        hook(self.net.register_forward_pre_hook(self._begin, with_kwargs=True))
-        for name, module in self.net.named_modules():
-            hook(module.register_forward_pre_hook(partial(self._enter, name)))
-            hook(module.register_forward_hook(self._leave, always_call=True))
-        hook(self.net.register_forward_hook(self._end, always_call=True))
-        self._watch = _Watch(self)
-        self._watch.__enter__()
+        self._weights.read()
+        self._thread = threading.get_ident()
+        with ExitStack() as installed:
+            for name, module in self.net.named_modules():
+                if isinstance(module, torch.jit.ScriptModule):
+                    continue  # takes no hooks; what it runs stands under the name of the module around it
+                enter, leave = (self._begin, self._end) if module is self.net else (self._enter, self._leave)
+                # first of all hooks, so that weights made by other hooks (pruning) are seen in the making
+                before = module.register_forward_pre_hook(partial(enter, name), prepend=True, with_kwargs=True)
+                installed.callback(before.remove)
+                if module is self.net:
+                    installed.callback(module.register_forward_hook(self._commit).remove)
+                installed.callback(module.register_forward_hook(partial(leave, name), always_call=True).remove)
+            installed.enter_context(_Watch(self))
+            self._installed = installed.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._watch is not None
-        self._watch.__exit__(kind, error, trace)
-        self._watch = None
-        self.watching = False
-        self._stack.clear()
-        self._weights.clear()
-        while self._handles:
-            self._handles.pop().remove()
+        assert self._installed is not None
+        installed, self._installed, self._forward = self._installed, None, None
+        installed.close()
 
-    def report(self, mode: str = "exact", **options: Any) -> Report:
+    def report(self, mode: str = "exact", across_ranks: bool = True, **options: Any) -> Report:
         """Return the counts as one of the views of ``Report``; synchronises.
 
+        Args:
+            mode: which view.
+            across_ranks: where ``torch.distributed`` is initialised, return the counts of all ranks together, rank 0's
+                samples first; every rank must then call this. False: those of this rank.
+            **options: of ``Report.of``.
+
         Raises:
-            StateError: nothing ran, or nothing that was seen could be counted.
+            StateError: nothing ran, or nothing was seen that could be counted.
             ArgumentError: the mode is unknown; the message lists the modes.
         """
-        if not self.forwards:
-            raise StateError("SopCounter.report: nothing ran inside the with block; call the net there")
-        if not self.layers and not self.uncounted:
+        record = gathered(self._record, across_ranks)
+        if not record.forwards:
             raise StateError(
-                "SopCounter.report: the net ran and no operator was seen; a compiled net (torch.compile) shows none: "
-                "count the net it was made from"
+                "SopCounter.report: no forward of the net ended inside the with block; call the net itself there"
             )
-        return Report.of(self, mode, **options)
+        if not record.layers and not record.uncounted:
+            raise StateError(
+                "SopCounter.report: the net ran, and torch showed no convolution, linear layer or matmul in it; if it "
+                "has some, they run in kernels that torch does not know or in another thread"
+            )
+        return Report.of(record, mode, **options)
 
-    # ---- what the operators ask ------------------------------------------------------------------------------------
+    # ---- operators -------------------------------------------------------------------------------------------------
 
-    def saw(self, func: Any, args: tuple[Any, ...], out: Any) -> None:
-        """Count ``func`` if it holds synapses."""
-        count = COUNTED.get(func)
-        if count is not None:
-            count(self, args, out)
-        elif func is torch.ops.aten.constant_pad_nd.default:  # padding='same' with an even kernel
-            if len(args) < 3 or args[2] == 0:
-                self._padded[_storage(out)] = (out, _margins(args[1], out.dim() - 2))
-        elif func is torch.ops.aten._to_copy.default:
-            if self.is_weight(args[0]):  # autocast's copy of a weight; kept, so that its storage stays its own
-                self._weights[_storage(out)] = out
-        elif func.overloadpacket in UNCOUNTED:
-            self.not_counted(str(func.overloadpacket), UNCOUNTED[func.overloadpacket])
+    @property
+    def running(self) -> bool:
+        """True inside a forward of the net."""
+        return self._forward is not None
 
-    def margins(self, x: Tensor) -> Margins | None:
-        """Return how far ``x`` [N, C, *] was padded with zeros before, along each dimension; None: not at all."""
-        found = self._padded.get(_storage(x))
-        return None if found is None or found[0].shape != x.shape else found[1]
+    def saw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        """Take note of an operator that has just run in the block."""
+        packet, forward = func.overloadpacket, self._forward
+        if _writes(func):
+            self._weights.written((args, kwargs))
+        if forward is None:
+            return
+        if packet in COUNTED:
+            if torch._C._current_graph_task_id() == -1:  # not called by a backward inside the forward
+                names = _argument_names(func)
+                COUNTED[packet](forward, dict(zip(names, args, strict=False)) | kwargs, out)
+        elif packet in UNCOUNTED:
+            forward.not_counted(str(packet), UNCOUNTED[packet])
+        elif packet in _FOLDS:
+            forward.fold(args[0], out)
+        elif packet is _PAD and (len(args) < 3 or args[2] == 0):  # padding='same' with an even kernel, or F.pad
+            forward.pad(out, _margins(args[1], out.dim() - 2))
+        elif func.namespace not in _KNOWN_NAMESPACES and self._takes_weight(args, kwargs):
+            forward.not_counted(str(packet), "an operator that is not torch's own takes a weight")
+        first = args[0] if args else None
+        self._weights.derive((args, kwargs), first[0] if isinstance(first, (list, tuple)) and first else first, out)
 
-    def is_weight(self, t: Tensor) -> bool:
-        """Return whether ``t`` is a parameter or buffer of the net, or a view or low-precision copy of one."""
-        return _storage(t) in self._weights
-
-    def place(self, rows: int) -> Place | str:
-        """Return how ``rows`` are made of samples and steps, or why that cannot be told."""
-        T, B = self._T, self._B
-        static = bool(self._stack) and self._stack[-1][1]
-        if not static and T * B and rows % (T * B) == 0:
-            return Place(T * B, static=False)
-        if B and rows % B == 0:
-            return Place(B, static=T > 1)
-        return f"its {rows} rows are no multiple of the {B} samples"
-
-    def not_counted(self, kind: str, why: str) -> None:
-        """Name a layer that holds synapses and is not counted."""
-        self.uncounted[(self._here(), kind)] = why
-
-    def add(self, kind: str, counts: Tensor, geometry: Geometry, place: Place) -> None:
-        """Keep the counts [rows, columns] of one call."""
-        name = self._here()
-        index = self._calls.get((name, kind), 0)
-        self._calls[(name, kind)] = index + 1
-        layer = self.layers.setdefault((name, kind, index), LayerRecord(name, kind))
-        steps = 1 if place.static else self._T
-        part = Part(counts.view(steps, self._B, counts.shape[1]), geometry, place.static, self._T)
-        layer.runs.setdefault(len(self.samples) - 1, []).append(part)
-
-    def _here(self) -> str:
-        return self._stack[-1][0] if self._stack else ""
+    def _takes_weight(self, args: Any, kwargs: Any) -> bool:
+        return any(isinstance(t, Tensor) and t.dim() > 1 and t in self._weights for t in tree_leaves((args, kwargs)))
 
     # ---- hooks -----------------------------------------------------------------------------------------------------
 
-    def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        x = next((a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), None)
-        if x is None or x.dim() < 1:
-            raise ArgumentError("SopCounter: the net must be called with a tensor [T, B, *] or [B, *] first")
-        nodes = [m for m in self.net.modules() if isinstance(m, BaseNode)]
-        many = any(node.step_mode == "m" for node in nodes)
-        if self._time_steps is not None:
-            self._T, self._B = self._time_steps, x.shape[0]
-        elif many and x.dim() >= 2:
-            self._T, self._B = x.shape[0], x.shape[1]
-        else:
-            self._T, self._B = 1, x.shape[0]
-        going_on = not many and any(node.state is not None for node in nodes)
-        if going_on and self.samples and self.samples[-1] == self._B:
-            self.steps[-1] += 1
-        else:
-            self.samples.append(self._B)
-            self.steps.append(self._T)
-        self.forwards += 1
-        self._calls.clear()
-        self.watching = True
+    def _begin(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._forward is None:  # else the net calls itself
+            if threading.get_ident() != self._thread:
+                raise StateError("SopCounter: the net runs in another thread than the with block; enter it there")
+            T, B = self._steps_and_samples(args, kwargs)
+            self._forward = Forward(T, B, self._weights, self._maps)
+            self._called.clear()
+        self._enter(name, module, args, kwargs)
 
-    def _end(self, module: nn.Module, args: Any, out: Any) -> None:
-        self.watching = False
-        self._padded.clear()
+    def _steps_and_samples(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, int]:
+        many = any(getattr(m, "step_mode", None) == "m" for m in self.net.modules())
+        dim = self._batch_dim if self._batch_dim is not None else int(many and self._time_steps is None)
+        x = next((a for a in tree_leaves((args, kwargs)) if isinstance(a, Tensor)), None)
+        if x is None or x.dim() <= dim:
+            got = "none" if x is None else f"one of shape {list(x.shape)}"
+            raise ArgumentError(
+                f"SopCounter: must see the net called with a tensor {'[T, B, *]' if dim else '[B, *]'}, got {got}; "
+                "pass the samples as the first tensor, or set batch_dim"
+            )
+        T = self._time_steps or (x.shape[0] if dim else 1)
+        B = x.shape[dim]
+        record = self._record
+        stateful = any(isinstance(m, BaseNode) and m.state is not None for m in self.net.modules())
+        self._goes_on = bool(not many and T == 1 and stateful and record.samples and record.samples[-1] == B)
+        return T, B
 
-    def _enter(self, name: str, module: nn.Module, args: tuple[Any, ...]) -> None:
+    def _enter(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        forward = self._forward
+        if forward is None:  # a layer called on its own, or once more by a checkpoint's backward
+            return
         x = args[0] if args and isinstance(args[0], Tensor) else None
         many = getattr(module, "step_mode", None) == "m"
-        if isinstance(module, BaseNode) and many and x is not None and x.dim() >= 2:
-            if tuple(x.shape[:2]) != (self._T, self._B):
-                raise StateError(
-                    f"SopCounter: {name or 'the net'} sees steps and samples {list(x.shape[:2])} where the net's input "
-                    f"says [{self._T}, {self._B}]; pass time_steps=... to the counter if the net takes [B, *]"
-                )
-        self._stack.append((name, many and x is not None and x.dim() >= 2 and is_static(x)))
+        if isinstance(module, BaseNode) and x is not None:
+            self._check_neuron(forward, name, module, x, many)
+        forward.frames.append(Frame(name, many and x is not None and x.dim() >= 2 and is_static(x)))
 
-    def _leave(self, module: nn.Module, args: Any, out: Any) -> None:
-        if self._stack:
-            self._stack.pop()
+    def _check_neuron(self, forward: Forward, name: str, node: BaseNode, x: Tensor, many: bool) -> None:
+        T, B = forward.T, forward.B
+        what = f"SopCounter: the neuron {name!r} sees"
+        if many and x.dim() >= 2 and (x.shape[0] != T or x.shape[1] % max(B, 1)):
+            raise StateError(
+                f"{what} steps and samples {list(x.shape[:2])} where the net's input says [{T}, {B}]; pass time_steps "
+                "to the counter if the net takes [B, *], or batch_dim"
+            )
+        if not many and x.dim() >= 1 and x.shape[0] % max(B, 1):
+            raise StateError(
+                f"{what} {x.shape[0]} samples where the net's input says {B}; pass batch_dim to the counter"
+            )
+        if not many and T == 1 and node in self._called:
+            raise StateError(
+                f"{what} more than one step in a forward of one; pass time_steps to the counter if the net makes its "
+                "steps inside, and batch_dim=1 if it takes [T, B, *]"
+            )
+        if not many:
+            self._called.add(node)
+        known = forward.neurons.setdefault(name, NeuronRecord(0, node._states()))
+        known.updates += x.numel()
+
+    def _leave(self, name: str, module: nn.Module, args: Any, out: Any) -> None:
+        frames = self._forward.frames if self._forward is not None else []
+        if frames and frames[-1].name == name:  # an exception may have come before _enter
+            frames.pop()
+
+    def _commit(self, module: nn.Module, args: Any, out: Any) -> None:
+        """Keep the counts: called only if the forward ended without an exception."""
+        if self._forward is not None and len(self._forward.frames) == 1:
+            self._forward.commit(self._record, self._goes_on)
+
+    def _end(self, name: str, module: nn.Module, args: Any, out: Any) -> None:
+        self._leave(name, module, args, out)
+        if self._forward is not None and not self._forward.frames:
+            self._forward = None
+            self._weights.forget_freed()
+
+
+def _check_net(net: nn.Module) -> None:
+    if not isinstance(net, nn.Module):
+        raise ArgumentError(f"SopCounter.net: must be a module, got {type(net).__name__}; pass the net")
+    if isinstance(net, torch.jit.ScriptModule):
+        raise ArgumentError("SopCounter.net: must not be a scripted or traced module; pass the net it was made from")
+    if any(isinstance(m, nn.DataParallel) and len(m.device_ids) > 1 for m in net.modules()):
+        raise ArgumentError(
+            "SopCounter.net: must not be a DataParallel on several devices, whose copies run in threads of their own; "
+            "pass net.module, or use DistributedDataParallel"
+        )
+
+
+@cache
+def _argument_names(func: Any) -> tuple[str, ...]:
+    return tuple(argument.name for argument in func._schema.arguments)
+
+
+@cache
+def _writes(func: Any) -> bool:
+    """Return whether an operator changes one of its arguments in place."""
+    return bool(func._schema.is_mutable)
 
 
 def _margins(pad: list[int], dims: int) -> Margins:
-    """Turn torch's list, last dimension first, into a pair per spatial dimension."""
-    pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)][:dims]
+    """Turn torch's list, last dimension first, into a pair per spatial dimension; what cuts off pads nothing."""
+    pairs = [(max(pad[i], 0), max(pad[i + 1], 0)) for i in range(0, len(pad), 2)][: max(dims, 0)]
     return tuple(reversed(pairs + [(0, 0)] * (dims - len(pairs))))
-
-
-def _storage(t: Tensor) -> int:
-    return t.untyped_storage().data_ptr()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["Convolution", "conv_fan_out", "conv_fan_out_nonzero"]
+__all__ = ["Convolution", "Margins", "conv_dense", "conv_fan_out", "conv_fan_out_nonzero"]
+
+Margins = tuple[tuple[int, int], ...]  # zeros before and after, along each spatial dimension
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,46 +74,61 @@ class Convolution:
             return self.in_channels * math.prod(self.spatial) * self.out_channels_per_group * taps
         return self.output_elements * (self.in_channels // self.groups) * taps
 
-    def meets(self, d: int, k: int) -> list[bool]:
-        """Return whether tap ``k`` takes each input position of dimension ``d`` inside the output's bounds."""
+    def meets(self, d: int, device: torch.device | None = None) -> Tensor:
+        """Return int64 [k, n], 1 where a tap takes an input position of dimension ``d`` to an output in bounds."""
         s, p, dil, out = self.stride[d], self.padding[d], self.dilation[d], self.output_size(d)
+        at = torch.arange(self.spatial[d], device=device)
+        tap = torch.arange(self.kernel[d], device=device).unsqueeze(1) * dil
         if self.transposed:
-            return [0 <= h * s - p + k * dil < out for h in range(self.spatial[d])]
-        positions = (h + p - k * dil for h in range(self.spatial[d]))
-        return [at % s == 0 and 0 <= at // s < out for at in positions]
+            to = at * s - p + tap
+            return ((to >= 0) & (to < out)).long()
+        to = at + p - tap
+        return ((to >= 0) & (to % s == 0) & (to < out * s)).long()
 
 
-def _along(conv: Convolution, d: int) -> Tensor:
-    """Return how many taps each input position meets along dimension ``d``."""
-    return torch.tensor([conv.meets(d, k) for k in range(conv.kernel[d])], dtype=torch.int64).sum(0)
+def _along(conv: Convolution, d: int, margin: tuple[int, int], device: torch.device | None) -> Tensor:
+    """Return int64 [n], how many taps each input position meets along dimension ``d``; 0 in the margins."""
+    taps = conv.meets(d, device).sum(0)
+    before, after = margin
+    at = torch.arange(len(taps), device=device)
+    return taps * ((at >= before) & (at < len(taps) - after))
 
 
-def conv_fan_out(conv: Convolution) -> Tensor:
+def conv_fan_out(conv: Convolution, margins: Margins | None = None, device: torch.device | None = None) -> Tensor:
     """Return int32 [C, *spatial], the synapses each input element reaches inside the output's bounds.
 
     The fan-out separates: it is the product of the taps met along each dimension, times the output channels.
+
+    Args:
+        conv: the call.
+        margins: how far its input had been padded with zeros before; those reach nothing.
+        device: where to make the map; no synchronisation.
     """
-    sizes = conv.spatial
-    fan = torch.full((), conv.out_channels_per_group, dtype=torch.int64)
-    for d in range(len(sizes)):
-        fan = fan.unsqueeze(-1) * _along(conv, d)
-    return fan.expand(conv.in_channels, *sizes).to(torch.int32)
+    fan = torch.full((), conv.out_channels_per_group, dtype=torch.int64, device=device)
+    for d in range(len(conv.spatial)):
+        fan = fan.unsqueeze(-1) * _along(conv, d, margins[d] if margins else (0, 0), device)
+    return fan.expand(conv.in_channels, *conv.spatial).to(torch.int32)
+
+
+def conv_dense(conv: Convolution, margins: Margins | None = None) -> int:
+    """Return the multiplications of one sample in bounds, the sum of ``conv_fan_out``; always computed on the CPU."""
+    total = conv.in_channels * conv.out_channels_per_group
+    for d in range(len(conv.spatial)):
+        total *= int(_along(conv, d, margins[d] if margins else (0, 0), None).sum())
+    return total
 
 
 def conv_fan_out_nonzero(conv: Convolution, weight: Tensor) -> Tensor:
-    """Return int32 [C, *spatial], those of the synapses whose weight is not zero.
+    """Return int32 [C, *spatial] on the weight's device, those of the synapses whose weight is not zero.
 
-    Per tap and channel: how many weights to the output are not zero, added wherever the tap meets the output.
+    Per tap and channel: how many weights to the output are not zero, added wherever the tap meets the output. No
+    synchronisation.
     """
-    nonzero = (weight.detach() != 0).cpu()
-    per_tap = nonzero.sum(1) if conv.transposed else nonzero.sum(0)
-    if not conv.transposed:  # [out, in/groups, *]: the outputs of each group apart
-        grouped = nonzero.view(conv.groups, -1, *nonzero.shape[1:])
-        per_tap = grouped.sum(1).flatten(0, 1)
-    fan = torch.zeros(conv.in_channels, *conv.spatial, dtype=torch.int64)
-    for tap in itertools.product(*(range(k) for k in conv.kernel)):
-        met = fan.new_ones(())
-        for d, k in enumerate(tap):
-            met = met.unsqueeze(-1) * torch.tensor(conv.meets(d, k), dtype=torch.int64)
-        fan += per_tap[(slice(None), *tap)].view(-1, *(1,) * len(tap)) * met
+    nonzero = (weight.detach() != 0).long()
+    if not conv.transposed:  # [out, in/groups, *] -> [in, out/groups, *]
+        nonzero = nonzero.reshape(conv.groups, -1, *nonzero.shape[1:]).transpose(1, 2).flatten(0, 1)
+    fan = nonzero.sum(1)  # [C, *kernel]
+    for d in range(len(conv.spatial)):  # [C, k1, k2, ..] -> [C, n1, k2, ..] -> ..: the taps of one dimension at a time
+        met = conv.meets(d, fan.device)
+        fan = (fan.movedim(1 + d, -1).unsqueeze(-1) * met).sum(-2).movedim(-1, 1 + d)
     return fan.to(torch.int32)

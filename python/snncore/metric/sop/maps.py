@@ -1,64 +1,76 @@
-"""Fan-out maps of the layers a counter has met, computed once for each weight and shape."""
+"""Fan-out maps of the layers a counter has met, computed once for each shape and each content of a weight."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .fan_out import Convolution, conv_fan_out, conv_fan_out_nonzero
+from .fan_out import Convolution, Margins, conv_dense, conv_fan_out, conv_fan_out_nonzero
+from .weights import Weights
 
-__all__ = ["FanOutMaps", "Margins"]
-
-
-Margins = tuple[tuple[int, int], ...]
+__all__ = ["ConvolutionMaps", "FanOutMaps"]
 
 
-def _version(weight: Tensor) -> tuple[int, int] | None:
-    """Name the content of a weight; None where torch keeps no version (inference tensors)."""
-    return None if weight.is_inference() else (weight.data_ptr(), weight._version)
+@dataclass(frozen=True)
+class ConvolutionMaps:
+    """``fan`` int32 [C * spatial]: synapses in bounds; ``eff``: those whose weight is not zero, None where all are.
+
+    ``dense``: the sum of ``fan``.
+    """
+
+    fan: Tensor
+    eff: Tensor | None
+    dense: int
 
 
 class FanOutMaps:
-    """Maps by layer shape, and by the content of the weight where that has zeros."""
+    """Maps by the shape of a layer, and by the content of its weight where that has zeros.
 
-    def __init__(self) -> None:
-        self._fan: dict[Any, Tensor] = {}
-        self._eff: dict[Any, Tensor | None] = {}
-        self._totals: dict[int, int] = {}
+    On the CPU a weight without zeros needs no second map. Elsewhere that question would wait for the device, so a
+    second map is always made.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+        self._fans: dict[Any, tuple[Tensor, int]] = {}
 
     def of_convolution(
-        self, conv: Convolution, weight: Tensor, device: torch.device, margins: Margins | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return int32 [C, *]: synapses in bounds, and those with a weight that is not zero (None: all of them).
+        self, conv: Convolution, weight: Tensor, device: torch.device, channels_last: bool, margins: Margins | None
+    ) -> ConvolutionMaps:
+        """Return the maps of a call in the order in which its input lies in memory.
 
-        ``margins``: how far the input was padded before, along each dimension; nothing reaches out from there.
+        ``margins``: how far the input had been padded with zeros before; nothing reaches out from there.
         """
-        shape = (getattr(conv, f) for f in conv.__slots__ if f != "input_shape")
-        key = (conv.input_shape[1:], *shape, device, margins)
-        if key not in self._fan:
-            fan = conv_fan_out(conv)
-            for d, (before, after) in enumerate(margins or ()):
-                at = torch.arange(fan.shape[1 + d])
-                inside = (at >= before) & (at < fan.shape[1 + d] - after)
-                fan = fan * inside.view(-1, *(1,) * (len(conv.spatial) - 1 - d)).to(torch.int32)
-            self._fan[key] = fan.to(device)
-            self._totals[id(self._fan[key])] = int(fan.sum(dtype=torch.int64))
-        version = _version(weight)
-        if version is None or (key, version) not in self._eff:
-            eff = conv_fan_out_nonzero(conv, weight).to(device) if bool((weight == 0).any()) else None
-            self._eff[(key, version)] = eff
-        return self._fan[key], self._eff[(key, version)]
+        shape = tuple(getattr(conv, field) for field in conv.__slots__ if field != "input_shape")
+        key = (conv.input_shape[1:], *shape, device, channels_last, margins)
+        if key not in self._fans:
+            fan = _in_memory_order(conv_fan_out(conv, margins, device), channels_last)
+            self._fans[key] = (fan, conv_dense(conv, margins))
 
-    def of_linear(self, weight: Tensor, device: torch.device) -> Tensor | None:
+        def eff() -> Tensor | None:
+            if not _may_have_zeros(weight):
+                return None
+            return _in_memory_order(conv_fan_out_nonzero(conv, weight), channels_last)
+
+        fan, dense = self._fans[key]
+        return ConvolutionMaps(fan, self._weights.fact(weight, key, eff), dense)
+
+    def of_linear(self, weight: Tensor) -> Tensor | None:
         """Return int32 [in], for each input the outputs its weight [in, out] to is not zero; None: all of them."""
-        key = ("linear", tuple(weight.shape), weight.stride(), _version(weight), device)
-        if key[3] is None or key not in self._eff:
-            pruned = bool((weight == 0).any())
-            self._eff[key] = (weight != 0).sum(1).to(torch.int32).contiguous() if pruned else None
-        return self._eff[key]
 
-    def total(self, fan: Tensor) -> int:
-        """Return the sum of a map made here: the multiplications of a dense evaluation inside the bounds."""
-        return self._totals[id(fan)]
+        def eff() -> Tensor | None:
+            return (weight != 0).sum(1).to(torch.int32) if _may_have_zeros(weight) else None
+
+        found: Tensor | None = self._weights.fact(weight, "linear", eff)
+        return found
+
+
+def _may_have_zeros(weight: Tensor) -> bool:
+    return weight.device.type != "cpu" or bool((weight == 0).any())
+
+
+def _in_memory_order(fan: Tensor, channels_last: bool) -> Tensor:
+    return (fan.movedim(0, -1) if channels_last else fan).flatten().contiguous()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...ops.counters import ABOVE_ONE, FRACTION, NEGATIVE
 
-__all__ = ["Geometry", "LayerRecord", "Part", "ValueClass", "value_class"]
+__all__ = ["Geometry", "LayerRecord", "NeuronRecord", "Part", "Record", "ValueClass", "value_class"]
 
 ValueClass = str  # "binary" {0, 1}, "ternary" {-1, 0, 1}, "integer" or "real"
 
@@ -34,6 +34,7 @@ class Geometry:
         fan: synapses that every input element reaches, where that is one number; None: counted element by element.
         bias: True if a bias is added to every output.
         other_inputs, fan_other: a matmul's second operand, and what each of its elements reaches.
+        weights: elements of the weight and the bias; 0 for a matmul of two activations.
     """
 
     kind: str
@@ -45,16 +46,27 @@ class Geometry:
     bias: bool = False
     other_inputs: int = 0
     fan_other: int = 0
+    weights: int = 0
 
 
 @dataclass(frozen=True)
 class Part:
-    """The counts of one call: ``counts`` int64 [steps, B, columns]; ``static``: computed once for all T steps."""
+    """The counts of one call.
+
+    Attributes:
+        counts: int64 [steps, B, columns]. Linear and conv: the columns of `ops.counters.COLUMNS`; matmul: pairs of
+            non-zeros, non-zeros of the left and of the right operand, flags of the left and of the right operand.
+        geometry: of the call, for one sample at one step.
+        static: computed once for all T steps; steps is then 1.
+        T: the steps of the forward it belongs to.
+        step: the first of its steps in its run; not 0 only in step mode 's', where a forward is a step.
+    """
 
     counts: Tensor
     geometry: Geometry
     static: bool
     T: int
+    step: int = 0
 
 
 @dataclass
@@ -67,15 +79,43 @@ class LayerRecord:
 
     def flags(self, column: int) -> int:
         """Return the flags of all calls together."""
-        found = 0
-        for parts in self.runs.values():
-            for part in parts:
-                values = part.counts[..., column].flatten()
-                for bit in (NEGATIVE, ABOVE_ONE, FRACTION):
-                    found |= bit if bool((values & bit).any()) else 0
-        return found
+        columns = [part.counts[..., column].flatten() for parts in self.runs.values() for part in parts]
+        values = torch.cat([c.cpu() for c in columns]) if columns else torch.zeros(0, dtype=torch.int64)
+        return sum(bit for bit in (NEGATIVE, ABOVE_ONE, FRACTION) if bool((values & bit).any()))
 
     def per_sample(self, column: int, run: int) -> Tensor:
         """Return int64 [B], a column summed over calls and steps of one run."""
         sums = [part.counts[..., column].sum(0) for part in self.runs[run]]
         return torch.stack(sums).sum(0).cpu()
+
+
+@dataclass
+class NeuronRecord:
+    """One neuron layer.
+
+    Attributes:
+        updates: elements times steps of all its inputs; states: potentials that each element keeps.
+    """
+
+    updates: int = 0
+    states: int = 1
+
+
+@dataclass
+class Record:
+    """All that was gathered.
+
+    Attributes:
+        layers: (name, kind, number among the calls of that kind in that layer) -> its counts, in order of first run.
+        uncounted: (name, operator) -> why it is not counted.
+        neurons: name -> neuron layer.
+        samples, steps: B and T of every run.
+        forwards: forwards of the net that ended without an exception.
+    """
+
+    layers: dict[tuple[str, str, int], LayerRecord] = field(default_factory=dict)
+    uncounted: dict[tuple[str, str], str] = field(default_factory=dict)
+    neurons: dict[str, NeuronRecord] = field(default_factory=dict)
+    samples: list[int] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    forwards: int = 0

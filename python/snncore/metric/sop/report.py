@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,11 +12,8 @@ from torch import Tensor
 from ...errors import ArgumentError
 from ...registry import lookup
 from .energy import EnergyCost, energy_cost
-from .record import LayerRecord, ValueClass, value_class
+from .record import LayerRecord, Record, ValueClass, value_class
 from .views import VIEWS
-
-if TYPE_CHECKING:
-    from .counter import SopCounter
 
 __all__ = ["LayerRow", "Report"]
 
@@ -68,7 +65,7 @@ class Report:
     uncounted: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, counter: SopCounter, mode: str = "exact", first_layer: str = "once") -> Report:
+    def of(cls, counter: Record, mode: str = "exact", first_layer: str = "once") -> Report:
         """Make a report of what ``counter`` gathered."""
         view = lookup(VIEWS, mode, "SopCounter.report.mode")
         if first_layer not in _FIRST:
@@ -127,14 +124,13 @@ class Report:
         return "\n".join(lines)
 
 
-def _row(layer: LayerRecord, counter: SopCounter, view: Any, first_layer: str) -> LayerRow:
+def _row(layer: LayerRecord, counter: Record, view: Any, first_layer: str) -> LayerRow:
     columns = (3, 4) if layer.kind == "matmul" else (5,)
     classes = tuple(value_class(layer.flags(c)) for c in columns)
     ac, mac, dense, nonzero, inputs = [], [], 0.0, 0, 0
     per_step = torch.zeros(max(counter.steps), dtype=torch.float64)
     for run, B in enumerate(counter.samples):
         sums = [torch.zeros(B, dtype=torch.float64), torch.zeros(B, dtype=torch.float64)]
-        step = 0
         for part in layer.runs.get(run, []):
             repeat = part.T if part.static and first_layer == "every_step" else 1
             both = [v.cpu() * repeat for v in view(part, classes)]
@@ -144,8 +140,7 @@ def _row(layer: LayerRecord, counter: SopCounter, view: Any, first_layer: str) -
             if part.static:
                 per_step[: part.T] += of_steps / part.T
             else:
-                per_step[step : step + len(of_steps)] += of_steps
-                step += len(of_steps) if part.T == 1 else 0  # in step mode 's' a run's calls are its steps
+                per_step[part.step : part.step + len(of_steps)] += of_steps
             elements = part.counts.shape[0] * B * repeat
             dense += elements * part.geometry.dense
             nonzero += int(part.counts[..., 1 if layer.kind == "matmul" else 0].sum()) * repeat

@@ -1,0 +1,167 @@
+"""One forward of a counted net: whose rows an operator's are, and its counts until the forward has ended well."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.weak import TensorWeakRef
+
+from .fan_out import Margins
+from .maps import FanOutMaps
+from .record import Geometry, LayerRecord, NeuronRecord, Part, Record
+from .weights import Weights
+
+__all__ = ["Forward", "Frame", "Place"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the rows of a counted tensor belong.
+
+    Attributes:
+        steps: T where its rows are those of T * B (t-major), 1 where they are those of B.
+        rows: steps * B; the tensor has that many or, with tokens or windows folded in, a multiple.
+        axis: which of its leading dimensions are these rows: 0, or 1 where tokens come first.
+    """
+
+    steps: int
+    rows: int
+    axis: int = 0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A module that runs: its name, and whether its input is known to be the same at every step."""
+
+    name: str
+    static: bool
+
+
+@dataclass(frozen=True)
+class _Call:
+    counts: Tensor  # int64 [steps, B, columns]
+    geometry: Geometry
+
+
+class Forward:
+    """Gathers the counts of one forward; ``commit`` adds them to a record.
+
+    Args:
+        T, B: steps and samples.
+        weights, maps: of the net.
+    """
+
+    def __init__(self, T: int, B: int, weights: Weights, maps: FanOutMaps) -> None:
+        self.T, self.B = T, B
+        self.weights, self.maps = weights, maps
+        self.frames: list[Frame] = []
+        self.uncounted: dict[tuple[str, str], str] = {}
+        self.neurons: dict[str, NeuronRecord] = {}
+        self._calls: dict[tuple[str, str], list[_Call]] = {}
+        self._padded: list[tuple[TensorWeakRef, Margins]] = []
+        # The last tensors made by folding dimensions, and what they were folded from. They are views, kept so that
+        # their addresses stay their own.
+        self._folded: deque[tuple[Tensor, torch.Size]] = deque(maxlen=4)
+
+    # ---- what operators tell and ask --------------------------------------------------------------------------------
+
+    def fold(self, before: Tensor, after: Tensor) -> None:
+        """Remember that ``after`` is a view of ``before``, perhaps with leading dimensions folded."""
+        if after.dim() in (2, 3):
+            self._folded.append((after, before.shape))
+
+    def leading(self, x: Tensor, last: int) -> tuple[int, ...]:
+        """Return the dimensions of ``x`` but for its ``last`` ones, as they were before they were folded into one."""
+        for after, before in self._folded:
+            if (
+                after.data_ptr() == x.data_ptr()
+                and after.shape == x.shape
+                and before[-last:] == x.shape[-last:]
+                and before[:-last].numel() == x.shape[:-last].numel()
+            ):
+                return tuple(before[:-last])
+        return tuple(x.shape[:-last])
+
+    def pad(self, padded: Tensor, margins: Margins) -> None:
+        """Remember that ``padded`` [N, C, *] has margins of zeros."""
+        self._padded = [(ref, m) for ref, m in self._padded if ref() is not None]
+        self._padded.append((TensorWeakRef(padded), margins))
+
+    def margins(self, x: Tensor) -> Margins | None:
+        """Return the margins of zeros of ``x``; None: it has none."""
+        return next((margins for ref, margins in self._padded if ref() is x), None)
+
+    def place(self, sizes: tuple[int, ...]) -> Place | str:
+        """Return which rows are whose, from the leading dimensions of a tensor, or why that cannot be told."""
+        T, B, first, second = self.T, self.B, sizes[0], sizes[1] if len(sizes) > 1 else None
+        steps, once = Place(T, T * B), Place(1, B)
+        static = bool(self.frames) and self.frames[-1].static
+        if T * B == 1 or 0 in sizes:
+            return steps if B or 0 in sizes else f"it has {first} rows and the net's input no samples"
+        if static and first == B:
+            return once
+        if first == T * B or (first, second) == (T, B):
+            return steps
+        if first == B:
+            if second == T:
+                return f"its rows [{B}, {T}] may be samples by steps or samples by tokens; put the steps first"
+            return once
+        if second in (T * B, B):
+            return Place(T if second == T * B else 1, int(second), axis=1)
+        for found in (once, steps) if static else (steps, once):
+            if found.rows and first % found.rows == 0:
+                return found
+        return f"its {first} rows are no multiple of the {B} samples"
+
+    def add(self, kind: str, counts: Tensor, geometry: Geometry, place: Place) -> None:
+        """Keep the counts [place.rows, columns] of one call."""
+        call = _Call(counts.view(place.steps, self.B, counts.shape[1]), geometry)
+        self._calls.setdefault((self.here, kind), []).append(call)
+
+    def not_counted(self, kind: str, why: str) -> None:
+        """Name an operator of the running layer that holds synapses and is not counted."""
+        self.uncounted[(self.here, kind)] = why
+
+    @property
+    def here(self) -> str:
+        """The name of the innermost module that runs."""
+        return self.frames[-1].name if self.frames else ""
+
+    # ---- the end -----------------------------------------------------------------------------------------------------
+
+    def commit(self, record: Record, goes_on: bool) -> None:
+        """Add all counts to ``record``: a new run, or with ``goes_on`` another step of the last one."""
+        if goes_on:
+            record.steps[-1] += 1
+        else:
+            record.samples.append(self.B)
+            record.steps.append(self.T)
+        record.forwards += 1
+        record.uncounted.update(self.uncounted)
+        for name, neuron in self.neurons.items():
+            known = record.neurons.setdefault(name, NeuronRecord(0, neuron.states))
+            known.updates += neuron.updates
+        run, step = len(record.samples) - 1, record.steps[-1] - 1 if goes_on else 0
+        for (name, kind), calls in self._calls.items():
+            for index, call in enumerate(_by_step(calls, self.T)):
+                layer = record.layers.setdefault((name, kind, index), LayerRecord(name, kind))
+                static = self.T > 1 and call.counts.shape[0] == 1
+                layer.runs.setdefault(run, []).append(Part(call.counts, call.geometry, static, self.T, step))
+
+
+def _by_step(calls: list[_Call], T: int) -> list[_Call]:
+    """Join calls that are the steps of a loop over time: T times the same, each on one step of all samples.
+
+    A layer that a forward of T steps calls T, 2T, ... times on B rows is taken for one of a loop; otherwise a call on B
+    rows is one that is computed once for all steps.
+    """
+    if T == 1 or len(calls) % T or any(call.counts.shape[0] != 1 for call in calls):
+        return calls
+    each = len(calls) // T
+    loops = [calls[i::each] for i in range(each)]
+    if any(call.geometry != loop[0].geometry for loop in loops for call in loop):
+        return calls
+    return [_Call(torch.cat([call.counts for call in loop]), loop[0].geometry) for loop in loops]

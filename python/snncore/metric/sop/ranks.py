@@ -1,0 +1,62 @@
+"""The counts of all ranks of a distributed run as one record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+from torch import distributed
+
+from .record import LayerRecord, NeuronRecord, Part, Record
+
+__all__ = ["gathered", "merged"]
+
+
+def gathered(record: Record, across_ranks: bool) -> Record:
+    """Return ``record`` on the CPU, joined with those of the other ranks if there are any; then a collective call."""
+    own = _on_cpu(record)
+    if not across_ranks or not distributed.is_available() or not distributed.is_initialized():
+        return own
+    ranks = distributed.get_world_size()
+    if ranks == 1:
+        return own
+    records: list[Record | None] = [None] * ranks
+    distributed.all_gather_object(records, own)
+    return merged(r for r in records if r is not None)
+
+
+def merged(records: Iterable[Record]) -> Record:
+    """Return one record of all runs of ``records``, one record's after the other's."""
+    whole = Record()
+    for record in records:
+        first = len(whole.samples)
+        whole.samples += record.samples
+        whole.steps += record.steps
+        whole.forwards += record.forwards
+        whole.uncounted.update(record.uncounted)
+        for name, neuron in record.neurons.items():
+            known = whole.neurons.setdefault(name, NeuronRecord(0, neuron.states))
+            known.updates += neuron.updates
+        for key, layer in record.layers.items():
+            to = whole.layers.setdefault(key, LayerRecord(layer.name, layer.kind))
+            to.runs.update({first + run: parts for run, parts in layer.runs.items()})
+    return whole
+
+
+def _on_cpu(record: Record) -> Record:
+    layers = {}
+    for key, layer in record.layers.items():
+        layers[key] = LayerRecord(layer.name, layer.kind, _runs_on_cpu(layer))
+    return replace(record, layers=layers)
+
+
+def _runs_on_cpu(layer: LayerRecord) -> dict[int, list[Part]]:
+    """Copy all parts in one go: every copy from a device waits for it."""
+    parts = [part for run in layer.runs.values() for part in run]
+    flat = torch.cat([part.counts.flatten() for part in parts]).cpu()
+    pieces = iter(torch.split(flat, [part.counts.numel() for part in parts]))
+    return {
+        run: [replace(part, counts=next(pieces).view(part.counts.shape)) for part in of_run]
+        for run, of_run in layer.runs.items()
+    }
