@@ -4,51 +4,37 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
-from functools import cache, partial
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ... import layer
 from ...errors import ArgumentError, StateError
 from ...layer.time import is_static
 from ...neuron import BaseNode
-from .fan_out import Margins
 from .forward import Forward, Frame
 from .maps import FanOutMaps
-from .operators import COUNTED, UNCOUNTED
 from .ranks import gathered
 from .record import NeuronRecord, Record
 from .report import Report
+from .watch import Watch
 from .weights import Weights
 
 __all__ = ["SopCounter"]
 
-_FOLDS = {torch.ops.aten.view, torch.ops.aten._unsafe_view}
-_PAD = torch.ops.aten.constant_pad_nd
-_KNOWN_NAMESPACES = {"aten", "prim", "prims", "snncore", "profiler", "c10d", "_c10d_functional"}
-
-
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Hands the operators that run in the block to the counter."""
-
-    def __init__(self, counter: SopCounter) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._counter = counter
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if self._counter.running and torch.is_inference_mode_enabled() and func._can_decompose():
-            with self:  # in inference mode composite operators arrive whole; elsewhere torch takes them apart before
-                result = func.decompose(*args, **kwargs)
-            if result is not NotImplemented:
-                return result
-        out = func(*args, **kwargs)
-        self._counter.saw(func, args, kwargs, out)
-        return out
+# Leaves that hold no synapse (by class: a subclass may do more): what runs there would stand under the name of the module
+# around it, and hooks cost time. Of a Sequential only what it contains runs.
+_WITHOUT_SYNAPSES = frozenset(
+    [
+        nn.Sequential, nn.Identity, nn.Flatten, nn.Dropout, nn.ReLU, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d,
+        nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool2d,
+        layer.Flatten, layer.Dropout, layer.BatchNorm2d, layer.MaxPool2d, layer.AvgPool2d, layer.AdaptiveAvgPool2d,
+    ]
+)  # fmt: skip
 
 
 class SopCounter:
@@ -105,8 +91,8 @@ class SopCounter:
         self._time_steps, self._batch_dim = time_steps, batch_dim
         self._weights = Weights(net)
         self._maps = FanOutMaps(self._weights)
-        self._record = Record()
-        self._forward: Forward | None = None  # the one that is running
+        self.record = Record()
+        self._watch = Watch(self._weights)
         self._called: set[BaseNode] = set()  # neurons in step mode 's' that it has called
         self._goes_on = False  # it is a further step of the same samples
         self._installed: ExitStack | None = None
@@ -123,6 +109,8 @@ class SopCounter:
             for name, module in self.net.named_modules():
                 if isinstance(module, torch.jit.ScriptModule):
                     continue  # takes no hooks; what it runs stands under the name of the module around it
+                if type(module) in _WITHOUT_SYNAPSES and module is not self.net:
+                    continue
                 enter, leave = (self._begin, self._end) if module is self.net else (self._enter, self._leave)
                 # first of all hooks, so that weights made by other hooks (pruning) are seen in the making
                 before = module.register_forward_pre_hook(partial(enter, name), prepend=True, with_kwargs=True)
@@ -130,7 +118,7 @@ class SopCounter:
                 if module is self.net:
                     installed.callback(module.register_forward_hook(self._commit).remove)
                 installed.callback(module.register_forward_hook(partial(leave, name), always_call=True).remove)
-            installed.enter_context(_Watch(self))
+            installed.enter_context(self._watch)
             self._installed = installed.pop_all()
         return self
 
@@ -138,7 +126,7 @@ class SopCounter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._installed is not None
-        installed, self._installed, self._forward = self._installed, None, None
+        installed, self._installed, self._watch.forward = self._installed, None, None
         installed.close()
 
     def report(self, mode: str = "exact", across_ranks: bool = True, **options: Any) -> Report:
@@ -154,7 +142,7 @@ class SopCounter:
             StateError: nothing ran, or nothing was seen that could be counted.
             ArgumentError: the mode is unknown; the message lists the modes.
         """
-        record = gathered(self._record, across_ranks)
+        record = gathered(self.record, across_ranks)
         if not record.forwards:
             raise StateError(
                 "SopCounter.report: no forward of the net ended inside the with block; call the net itself there"
@@ -166,46 +154,14 @@ class SopCounter:
             )
         return Report.of(record, mode, **options)
 
-    # ---- operators -------------------------------------------------------------------------------------------------
-
-    @property
-    def running(self) -> bool:
-        """True inside a forward of the net."""
-        return self._forward is not None
-
-    def saw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
-        """Take note of an operator that has just run in the block."""
-        packet, forward = func.overloadpacket, self._forward
-        if _writes(func):
-            self._weights.written((args, kwargs))
-        if forward is None:
-            return
-        if packet in COUNTED:
-            if torch._C._current_graph_task_id() == -1:  # not called by a backward inside the forward
-                names = _argument_names(func)
-                COUNTED[packet](forward, dict(zip(names, args, strict=False)) | kwargs, out)
-        elif packet in UNCOUNTED:
-            forward.not_counted(str(packet), UNCOUNTED[packet])
-        elif packet in _FOLDS:
-            forward.fold(args[0], out)
-        elif packet is _PAD and (len(args) < 3 or args[2] == 0):  # padding='same' with an even kernel, or F.pad
-            forward.pad(out, _margins(args[1], out.dim() - 2))
-        elif func.namespace not in _KNOWN_NAMESPACES and self._takes_weight(args, kwargs):
-            forward.not_counted(str(packet), "an operator that is not torch's own takes a weight")
-        first = args[0] if args else None
-        self._weights.derive((args, kwargs), first[0] if isinstance(first, (list, tuple)) and first else first, out)
-
-    def _takes_weight(self, args: Any, kwargs: Any) -> bool:
-        return any(isinstance(t, Tensor) and t.dim() > 1 and t in self._weights for t in tree_leaves((args, kwargs)))
-
     # ---- hooks -----------------------------------------------------------------------------------------------------
 
     def _begin(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self._forward is None:  # else the net calls itself
+        if self._watch.forward is None:  # else the net calls itself
             if threading.get_ident() != self._thread:
                 raise StateError("SopCounter: the net runs in another thread than the with block; enter it there")
             T, B = self._steps_and_samples(args, kwargs)
-            self._forward = Forward(T, B, self._weights, self._maps)
+            self._watch.forward = Forward(T, B, self._weights, self._maps)
             self._called.clear()
         self._enter(name, module, args, kwargs)
 
@@ -221,13 +177,13 @@ class SopCounter:
             )
         T = self._time_steps or (x.shape[0] if dim else 1)
         B = x.shape[dim]
-        record = self._record
+        record = self.record
         stateful = any(isinstance(m, BaseNode) and m.state is not None for m in self.net.modules())
         self._goes_on = bool(not many and T == 1 and stateful and record.samples and record.samples[-1] == B)
         return T, B
 
     def _enter(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        forward = self._forward
+        forward = self._watch.forward
         if forward is None:  # a layer called on its own, or once more by a checkpoint's backward
             return
         x = args[0] if args and isinstance(args[0], Tensor) else None
@@ -259,19 +215,19 @@ class SopCounter:
         known.updates += x.numel()
 
     def _leave(self, name: str, module: nn.Module, args: Any, out: Any) -> None:
-        frames = self._forward.frames if self._forward is not None else []
+        frames = self._watch.forward.frames if self._watch.forward is not None else []
         if frames and frames[-1].name == name:  # an exception may have come before _enter
             frames.pop()
 
     def _commit(self, module: nn.Module, args: Any, out: Any) -> None:
         """Keep the counts: called only if the forward ended without an exception."""
-        if self._forward is not None and len(self._forward.frames) == 1:
-            self._forward.commit(self._record, self._goes_on)
+        if self._watch.forward is not None and len(self._watch.forward.frames) == 1:
+            self._watch.forward.commit(self.record, self._goes_on)
 
     def _end(self, name: str, module: nn.Module, args: Any, out: Any) -> None:
         self._leave(name, module, args, out)
-        if self._forward is not None and not self._forward.frames:
-            self._forward = None
+        if self._watch.forward is not None and not self._watch.forward.frames:
+            self._watch.forward = None
             self._weights.forget_freed()
 
 
@@ -285,20 +241,3 @@ def _check_net(net: nn.Module) -> None:
             "SopCounter.net: must not be a DataParallel on several devices, whose copies run in threads of their own; "
             "pass net.module, or use DistributedDataParallel"
         )
-
-
-@cache
-def _argument_names(func: Any) -> tuple[str, ...]:
-    return tuple(argument.name for argument in func._schema.arguments)
-
-
-@cache
-def _writes(func: Any) -> bool:
-    """Return whether an operator changes one of its arguments in place."""
-    return bool(func._schema.is_mutable)
-
-
-def _margins(pad: list[int], dims: int) -> Margins:
-    """Turn torch's list, last dimension first, into a pair per spatial dimension; what cuts off pads nothing."""
-    pairs = [(max(pad[i], 0), max(pad[i + 1], 0)) for i in range(0, len(pad), 2)][: max(dims, 0)]
-    return tuple(reversed(pairs + [(0, 0)] * (dims - len(pairs))))

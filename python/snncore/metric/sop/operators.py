@@ -60,14 +60,12 @@ def convolution(forward: Forward, args: dict[str, Any], out: Tensor) -> None:
     maps = forward.maps.of_convolution(conv, weight, x.device, last, margins)
     # in the order in which x lies in memory, so that it need not be copied
     counts = spike_count(x.movedim(1, -1) if last else x, found.rows, maps.fan, maps.eff)
-    if maps.eff is None:
-        counts[:, 4] = counts[:, 2]
     inputs = math.prod(n - sum(m) for n, m in zip(conv.spatial, margins or [(0, 0)] * dims, strict=True))
     each = x.shape[0] // max(found.rows, 1)
     bias = args["bias"]
     geometry = Geometry(
         "conv", each * conv.in_channels * inputs, each * conv.output_elements, each * maps.dense,
-        each * conv.dense_with_padding, bias=bias is not None,
+        each * conv.dense_with_padding, bias=bias is not None, pruned=maps.eff is not None,
         weights=weight.numel() + (0 if bias is None else bias.numel()),
     )  # fmt: skip
     forward.add("conv", counts, geometry, found)
@@ -126,15 +124,10 @@ def _linear(forward: Forward, x: Tensor, w: Tensor, added: Tensor | None) -> Non
     tokens = x.numel() // (rows * n_in) if rows * n_in else 0
     eff = forward.maps.of_linear(w)
     counts = spike_count(x, rows, eff, eff)
-    nonzero, sums = counts[:, 0], counts[:, 1]
-    if eff is None:
-        counts[:, 4] = nonzero * n_out
-    counts[:, 2] = nonzero * n_out
-    counts[:, 3] = sums * n_out
     dense = tokens * n_in * n_out
     bias = added is not None and added in forward.weights
     geometry = Geometry(
-        "linear", tokens * n_in, tokens * n_out, dense, dense, fan=n_out, bias=bias,
+        "linear", tokens * n_in, tokens * n_out, dense, dense, fan=n_out, bias=bias, pruned=eff is not None,
         weights=w.numel() + (added.numel() if added is not None and bias else 0),
     )  # fmt: skip
     forward.add("linear", counts, geometry, found)

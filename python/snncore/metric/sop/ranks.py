@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
-from .record import LayerRecord, NeuronRecord, Part, Record
+from .record import LayerRecord, NeuronRecord, Part, Record, complete
 
 __all__ = ["gathered", "merged"]
 
@@ -56,7 +56,8 @@ def _runs_on_cpu(layer: LayerRecord) -> dict[int, list[Part]]:
     parts = [part for run in layer.runs.values() for part in run]
     flat = torch.cat([part.counts.flatten() for part in parts]).cpu()
     pieces = iter(torch.split(flat, [part.counts.numel() for part in parts]))
-    return {
-        run: [replace(part, counts=next(pieces).view(part.counts.shape)) for part in of_run]
-        for run, of_run in layer.runs.items()
-    }
+    return {run: [_completed(part, next(pieces)) for part in of_run] for run, of_run in layer.runs.items()}
+
+
+def _completed(part: Part, counts: Tensor) -> Part:
+    return replace(part, counts=complete(counts.view(part.counts.shape), part.geometry))

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ...ops.counters import ABOVE_ONE, FRACTION, NEGATIVE
+from ...ops.counters import ABOVE_ONE, COLUMNS, FRACTION, NEGATIVE
 
-__all__ = ["Geometry", "LayerRecord", "NeuronRecord", "Part", "Record", "ValueClass", "value_class"]
+__all__ = ["Geometry", "LayerRecord", "NeuronRecord", "Part", "Record", "ValueClass", "complete", "value_class"]
+
+NNZ, SUM_ABS, FAN, FAN_ABS, EFF = (COLUMNS.index(name) for name in ("nnz", "sum_abs", "fan", "fan_abs", "eff"))
 
 ValueClass = str  # "binary" {0, 1}, "ternary" {-1, 0, 1}, "integer" or "real"
 
@@ -35,6 +37,7 @@ class Geometry:
         bias: True if a bias is added to every output.
         other_inputs, fan_other: a matmul's second operand, and what each of its elements reaches.
         weights: elements of the weight and the bias; 0 for a matmul of two activations.
+        pruned: False if no weight is zero; "eff" then equals "fan" and is not counted apart.
     """
 
     kind: str
@@ -47,6 +50,7 @@ class Geometry:
     other_inputs: int = 0
     fan_other: int = 0
     weights: int = 0
+    pruned: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,19 @@ class Part:
     static: bool
     T: int
     step: int = 0
+
+
+def complete(counts: Tensor, geometry: Geometry) -> Tensor:
+    """Return the counts of a call with all columns: what follows from others is not counted while the net runs."""
+    if geometry.kind == "matmul":
+        return counts
+    counts = counts.clone()
+    if geometry.fan is not None:
+        counts[..., FAN] = counts[..., NNZ] * geometry.fan
+        counts[..., FAN_ABS] = counts[..., SUM_ABS] * geometry.fan
+    if not geometry.pruned:
+        counts[..., EFF] = counts[..., FAN]
+    return counts
 
 
 @dataclass

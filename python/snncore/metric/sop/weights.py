@@ -87,11 +87,12 @@ class Weights:
         storage = _storage(t)
         return storage is not None and (storage in self._parameters or storage in self._derived)
 
-    def derive(self, args: Any, first: Any, out: Any) -> None:
-        """Make ``out`` a weight if all tensors among ``args`` are; ``first`` is the first of them."""
-        if first not in self:  # most operators of a net: one look is enough
-            return
-        sources = [t for t in tree_leaves(args) if isinstance(t, Tensor)]
+    def derive(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        """Make ``out`` a weight if all tensors among the arguments are, and one of them is more than a buffer."""
+        first = args[0] if args else None
+        if (first[0] if isinstance(first, (list, tuple)) and first else first) not in self:
+            return  # most operators, after one look
+        sources = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         if all(t in self for t in sources) and any(self.learned(t) for t in sources):
             for t in tree_leaves(out):
                 storage = _storage(t) if isinstance(t, Tensor) else None

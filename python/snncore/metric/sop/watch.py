@@ -1,0 +1,119 @@
+"""The dispatch mode of a counter: what it does with each operator of torch that runs in its block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from .fan_out import Margins
+from .forward import Forward
+from .operators import COUNTED, UNCOUNTED
+from .weights import Weights
+
+__all__ = ["Watch"]
+
+_FOLDS = {torch.ops.aten.view, torch.ops.aten._unsafe_view}
+_PAD = torch.ops.aten.constant_pad_nd
+_KNOWN_NAMESPACES = {"aten", "prim", "prims", "snncore", "profiler", "c10d", "_c10d_functional"}
+
+Take = Callable[[Forward, tuple[Any, ...], dict[str, Any], Any], None]
+
+
+class _Plan(NamedTuple):
+    """What to do with an operator: worked out once, since thousands run.
+
+    ``take`` is called in a forward of the net; ``writes``: it changes an argument in place; ``derives``: its result may
+    be a new weight.
+    """
+
+    take: Take | None
+    writes: bool
+    derives: bool
+
+
+class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Hands the operators that run to ``forward``, the forward of the net that is running, or None."""
+
+    def __init__(self, weights: Weights) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.forward: Forward | None = None
+        self._weights = weights
+        self._plans: dict[Any, _Plan] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Say that torch need not wrap every call below to keep its compiler out: it stays out while a mode is on."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        forward = self.forward
+        if forward is not None and torch.is_inference_mode_enabled() and func._can_decompose():
+            with self:  # in inference mode composite operators arrive whole; elsewhere torch takes them apart before
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        out = func(*args, **kwargs)
+        plan = self._plans.get(func)
+        if plan is None:
+            plan = self._plans[func] = self._plan(func)
+        if plan.writes:
+            self._weights.written((args, kwargs))
+        if forward is not None:
+            if plan.take is not None:
+                plan.take(forward, args, kwargs, out)
+            if plan.derives:
+                self._weights.derive(args, kwargs, out)
+        return out
+
+    def _plan(self, func: Any) -> _Plan:
+        return _Plan(self._taking(func), bool(func._schema.is_mutable), not func.is_view)
+
+    def _taking(self, func: Any) -> Take | None:
+        packet = func.overloadpacket
+        if packet in COUNTED:
+            return _counting(func)
+        if packet in UNCOUNTED:
+            return lambda forward, args, kwargs, out: forward.not_counted(str(packet), UNCOUNTED[packet])
+        if packet in _FOLDS:
+            return lambda forward, args, kwargs, out: forward.fold(args[0], out)
+        if packet is _PAD:
+            return _pad
+        if func.namespace not in _KNOWN_NAMESPACES:
+            return self._foreign(str(packet))
+        return None
+
+    def _foreign(self, name: str) -> Take:
+        def take(forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+            tensors = (t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor))
+            if any(t.dim() > 1 and t in self._weights for t in tensors):
+                forward.not_counted(name, "an operator that is not torch's own takes a weight")
+
+        return take
+
+
+def _counting(func: Any) -> Take:
+    count, names = COUNTED[func.overloadpacket], [argument.name for argument in func._schema.arguments]
+
+    def take(forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        if torch._C._current_graph_task_id() == -1:  # else a backward that the forward runs
+            count(forward, dict(zip(names, args, strict=False)) | kwargs, out)
+
+    return take
+
+
+def _pad(forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
+    """Take note of zeros around an input: F.pad, and padding='same' with an even kernel."""
+    if len(args) < 3 or args[2] == 0:
+        forward.pad(out, _margins(args[1], out.dim() - 2))
+
+
+def _margins(pad: list[int], dims: int) -> Margins:
+    """Turn torch's list, last dimension first, into a pair per spatial dimension; what cuts off pads nothing."""
+    pairs = [(max(pad[i], 0), max(pad[i + 1], 0)) for i in range(0, len(pad), 2)][: max(dims, 0)]
+    return tuple(reversed(pairs + [(0, 0)] * (dims - len(pairs))))
