@@ -26,8 +26,8 @@ from .weights import Weights
 
 __all__ = ["SopCounter"]
 
-# Leaves that hold no synapse (by class: a subclass may do more): what runs there would stand under the name of the module
-# around it, and hooks cost time. Of a Sequential only what it contains runs.
+# Modules that hold no synapse themselves and need no hooks, which cost time. By class, for a subclass may do more; what
+# it runs unexpectedly stands under the name of the module around it.
 _WITHOUT_SYNAPSES = frozenset(
     [
         nn.Sequential, nn.Identity, nn.Flatten, nn.Dropout, nn.ReLU, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d,
@@ -97,6 +97,7 @@ class SopCounter:
         self._goes_on = False  # it is a further step of the same samples
         self._installed: ExitStack | None = None
         self._thread = 0
+        self._stepped: list[nn.Module] = []  # modules with a step mode
 
     # ---- the block -----------------------------------------------------------------------------------------------
 
@@ -105,6 +106,7 @@ class SopCounter:
             raise StateError("SopCounter: must not be entered twice at once; make another one")
         self._weights.read()
         self._thread = threading.get_ident()
+        self._stepped = [module for module in self.net.modules() if hasattr(module, "step_mode")]
         with ExitStack() as installed:
             for name, module in self.net.named_modules():
                 if isinstance(module, torch.jit.ScriptModule):
@@ -166,7 +168,7 @@ class SopCounter:
         self._enter(name, module, args, kwargs)
 
     def _steps_and_samples(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, int]:
-        many = any(getattr(m, "step_mode", None) == "m" for m in self.net.modules())
+        many = any(module.step_mode == "m" for module in self._stepped)
         dim = self._batch_dim if self._batch_dim is not None else int(many and self._time_steps is None)
         x = next((a for a in tree_leaves((args, kwargs)) if isinstance(a, Tensor)), None)
         if x is None or x.dim() <= dim:
@@ -178,7 +180,7 @@ class SopCounter:
         T = self._time_steps or (x.shape[0] if dim else 1)
         B = x.shape[dim]
         record = self.record
-        stateful = any(isinstance(m, BaseNode) and m.state is not None for m in self.net.modules())
+        stateful = any(isinstance(module, BaseNode) and module.state is not None for module in self._stepped)
         self._goes_on = bool(not many and T == 1 and stateful and record.samples and record.samples[-1] == B)
         return T, B
 

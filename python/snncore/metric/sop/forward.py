@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -42,6 +42,8 @@ class Frame:
 
 @dataclass(frozen=True)
 class _Call:
+    name: str
+    kind: str
     counts: Tensor  # int64 [steps, B, columns]
     geometry: Geometry
 
@@ -60,7 +62,7 @@ class Forward:
         self.frames: list[Frame] = []
         self.uncounted: dict[tuple[str, str], str] = {}
         self.neurons: dict[str, NeuronRecord] = {}
-        self._calls: dict[tuple[str, str], list[_Call]] = {}
+        self.counted: list[_Call] = []
         self._padded: list[tuple[TensorWeakRef, Margins]] = []
         # The last tensors made by folding dimensions, and what they were folded from. They are views, kept so that
         # their addresses stay their own.
@@ -118,8 +120,8 @@ class Forward:
 
     def add(self, kind: str, counts: Tensor, geometry: Geometry, place: Place) -> None:
         """Keep the counts [place.rows, columns] of one call."""
-        call = _Call(counts.view(place.steps, self.B, counts.shape[1]), geometry)
-        self._calls.setdefault((self.here, kind), []).append(call)
+        counts = counts.view(place.steps, self.B, counts.shape[1])
+        self.counted.append(_Call(self.here, kind, counts, geometry))
 
     def not_counted(self, kind: str, why: str) -> None:
         """Name an operator of the running layer that holds synapses and is not counted."""
@@ -145,7 +147,10 @@ class Forward:
             known = record.neurons.setdefault(name, NeuronRecord(0, neuron.states))
             known.updates += neuron.updates
         run, step = len(record.samples) - 1, record.steps[-1] - 1 if goes_on else 0
-        for (name, kind), calls in self._calls.items():
+        layers: dict[tuple[str, str], list[_Call]] = {}
+        for call in self.counted:
+            layers.setdefault((call.name, call.kind), []).append(call)
+        for (name, kind), calls in layers.items():
             for index, call in enumerate(_by_step(calls, self.T)):
                 layer = record.layers.setdefault((name, kind, index), LayerRecord(name, kind))
                 static = self.T > 1 and call.counts.shape[0] == 1
@@ -164,4 +169,4 @@ def _by_step(calls: list[_Call], T: int) -> list[_Call]:
     loops = [calls[i::each] for i in range(each)]
     if any(call.geometry != loop[0].geometry for loop in loops for call in loop):
         return calls
-    return [_Call(torch.cat([call.counts for call in loop]), loop[0].geometry) for loop in loops]
+    return [replace(loop[0], counts=torch.cat([call.counts for call in loop])) for loop in loops]

@@ -40,7 +40,7 @@ class FanOutMaps:
     def of_convolution(
         self, conv: Convolution, weight: Tensor, device: torch.device, channels_last: bool, margins: Margins | None
     ) -> ConvolutionMaps:
-        """Return the maps of a call in the order in which its input lies in memory.
+        """Make the maps of a call in the order in which its input lies in memory.
 
         ``margins``: how far the input had been padded with zeros before; nothing reaches out from there.
         """
@@ -50,13 +50,9 @@ class FanOutMaps:
             fan = _in_memory_order(conv_fan_out(conv, margins, device), channels_last)
             self._fans[key] = (fan, conv_dense(conv, margins))
 
-        def eff() -> Tensor | None:
-            if not _may_have_zeros(weight):
-                return None
-            return _in_memory_order(conv_fan_out_nonzero(conv, weight), channels_last)
-
         fan, dense = self._fans[key]
-        return ConvolutionMaps(fan, self._weights.fact(weight, key, eff), dense)
+        eff = conv_fan_out_nonzero(conv, weight) if _may_have_zeros(weight) else None
+        return ConvolutionMaps(fan, None if eff is None else _in_memory_order(eff, channels_last), dense)
 
     def of_linear(self, weight: Tensor) -> Tensor | None:
         """Return int32 [in], for each input the outputs its weight [in, out] to is not zero; None: all of them."""

@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from ...ops import overlap_count, spike_count
-from .fan_out import Convolution
+from .fan_out import Convolution, Margins
 from .forward import Forward, Place
+from .maps import ConvolutionMaps
 from .record import Geometry
 
 __all__ = ["COUNTED", "UNCOUNTED"]
 
 aten = torch.ops.aten
 
-Count = Callable[[Forward, dict[str, Any], Any], None]  # forward, arguments by their names in the schema, result
+Count = Callable[[Forward, dict[str, Any]], None]  # the arguments by their names in the schema
 
 
 def _why_not(*tensors: Tensor) -> str | None:
@@ -41,55 +42,63 @@ def _is_channels_last(x: Tensor) -> bool:
     return not x.is_contiguous() and x.dim() in formats and x.is_contiguous(memory_format=formats[x.dim()])
 
 
-def convolution(forward: Forward, args: dict[str, Any], out: Tensor) -> None:
+def convolution(forward: Forward, args: dict[str, Any]) -> None:
     """aten.convolution: 1, 2 or 3 dimensions, plain and transposed."""
-    x, weight, dims = args["input"], args["weight"], args["input"].dim() - 2
+    x, weight = args["input"], args["weight"]
     found = _why_not(x, weight) or forward.place((x.shape[0],))
     if isinstance(found, str):
         return forward.not_counted("conv", found)
-    stride, padding, dilation, output_padding = (
-        tuple(args[name]) * (dims if len(args[name]) == 1 else 1)
-        for name in ("stride", "padding", "dilation", "output_padding")
-    )
-    conv = Convolution(
-        tuple(x.shape), tuple(weight.shape), stride, padding, dilation, args["transposed"], output_padding,
-        args["groups"],
-    )  # fmt: skip
-    margins = forward.margins(x)
-    last = _is_channels_last(x)
-    maps = forward.maps.of_convolution(conv, weight, x.device, last, margins)
+    last, margins = _is_channels_last(x), forward.margins(x)
+    given = tuple(tuple(args[name]) for name in ("stride", "padding", "dilation", "output_padding"))
+    key = (x.shape, found.rows, last, margins, *given, args["transposed"], args["groups"], args["bias"] is not None)
+
+    def find() -> tuple[ConvolutionMaps, Geometry]:
+        numbers = [v * (x.dim() - 2 if len(v) == 1 else 1) for v in given]
+        conv = Convolution(
+            tuple(x.shape), tuple(weight.shape), *numbers[:3], args["transposed"], numbers[3], args["groups"]
+        )
+        maps = forward.maps.of_convolution(conv, weight, x.device, last, margins)
+        return maps, _conv_geometry(conv, maps, margins, x.shape[0] // max(found.rows, 1), weight, args["bias"])
+
+    maps, geometry = forward.weights.fact(weight, key, find)
     # in the order in which x lies in memory, so that it need not be copied
     counts = spike_count(x.movedim(1, -1) if last else x, found.rows, maps.fan, maps.eff)
-    inputs = math.prod(n - sum(m) for n, m in zip(conv.spatial, margins or [(0, 0)] * dims, strict=True))
-    each = x.shape[0] // max(found.rows, 1)
-    bias = args["bias"]
-    geometry = Geometry(
-        "conv", each * conv.in_channels * inputs, each * conv.output_elements, each * maps.dense,
-        each * conv.dense_with_padding, bias=bias is not None, pruned=maps.eff is not None,
+    forward.add("conv", counts, geometry, found)
+
+
+def _conv_geometry(
+    conv: Convolution, maps: ConvolutionMaps, margins: Margins | None, each: int, weight: Tensor, bias: Tensor | None
+) -> Geometry:
+    """Return the geometry of ``each`` calls."""
+    inputs = conv.in_channels
+    for d, n in enumerate(conv.spatial):
+        inputs *= n - sum(margins[d] if margins else (0, 0))
+    return Geometry(
+        "conv", each * inputs, each * conv.output_elements, each * maps.dense, each * conv.dense_with_padding,
+        bias=bias is not None, pruned=maps.eff is not None,
         weights=weight.numel() + (0 if bias is None else bias.numel()),
     )  # fmt: skip
-    forward.add("conv", counts, geometry, found)
 
 
 # ---- matrices --------------------------------------------------------------------------------------------------------
 
 
-def addmm(forward: Forward, args: dict[str, Any], out: Tensor) -> None:
+def addmm(forward: Forward, args: dict[str, Any]) -> None:
     """aten.addmm: a linear layer with bias."""
     _matrix(forward, args["mat1"], args["mat2"], args["self"])
 
 
-def mm(forward: Forward, args: dict[str, Any], out: Tensor) -> None:
+def mm(forward: Forward, args: dict[str, Any]) -> None:
     """aten.mm: a linear layer without bias."""
     _matrix(forward, args["self"], args["mat2"])
 
 
-def bmm(forward: Forward, args: dict[str, Any], out: Tensor) -> None:
+def bmm(forward: Forward, args: dict[str, Any]) -> None:
     """aten.bmm: a batch of matmuls."""
     _product(forward, args["self"], args["mat2"])
 
 
-def baddbmm(forward: Forward, args: dict[str, Any], out: Tensor) -> None:
+def baddbmm(forward: Forward, args: dict[str, Any]) -> None:
     """aten.baddbmm: the same, added to something."""
     _product(forward, args["batch1"], args["batch2"])
 
@@ -172,7 +181,7 @@ def _batched_with_weight(forward: Forward, left: Tensor, right: Tensor) -> None:
 # ---- attention -------------------------------------------------------------------------------------------------------
 
 
-def attention(forward: Forward, args: dict[str, Any], out: Any) -> None:
+def attention(forward: Forward, args: dict[str, Any]) -> None:
     """A fused scaled-dot-product attention: its two matmuls; the attention map is computed once more to be counted."""
     q, k, v = args["query"], args["key"], args["value"]
     if args.get("dropout_p"):

@@ -21,17 +21,21 @@ _FOLDS = {torch.ops.aten.view, torch.ops.aten._unsafe_view}
 _PAD = torch.ops.aten.constant_pad_nd
 _KNOWN_NAMESPACES = {"aten", "prim", "prims", "snncore", "profiler", "c10d", "_c10d_functional"}
 
-Take = Callable[[Forward, tuple[Any, ...], dict[str, Any], Any], None]
+Count = Callable[[Forward, tuple[Any, ...], dict[str, Any]], None]
+Note = Callable[[Forward, tuple[Any, ...], dict[str, Any], Any], None]
 
 
 class _Plan(NamedTuple):
     """What to do with an operator: worked out once, since thousands run.
 
-    ``take`` is called in a forward of the net; ``writes``: it changes an argument in place; ``derives``: its result may
-    be a new weight.
+    ``composite``: it consists of others, which are to be seen; torch takes such an operator apart before a mode sees it,
+    but not in inference mode. In a forward of the net, ``counts`` is called before it and ``notes`` after it. ``writes``: it changes an argument
+    in place; ``derives``: its result may be a new weight.
     """
 
-    take: Take | None
+    composite: bool
+    counts: Count | None
+    notes: Note | None
     writes: bool
     derives: bool
 
@@ -53,31 +57,34 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         forward = self.forward
-        if forward is not None and torch.is_inference_mode_enabled() and func._can_decompose():
-            with self:  # in inference mode composite operators arrive whole; elsewhere torch takes them apart before
-                result = func.decompose(*args, **kwargs)
-            if result is not NotImplemented:
-                return result
-        out = func(*args, **kwargs)
         plan = self._plans.get(func)
         if plan is None:
             plan = self._plans[func] = self._plan(func)
+        if plan.composite and forward is not None:
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        if plan.counts is not None and forward is not None:
+            out = _count_and_run(plan.counts, forward, func, args, kwargs)
+        else:
+            out = func(*args, **kwargs)
         if plan.writes:
             self._weights.written((args, kwargs))
         if forward is not None:
-            if plan.take is not None:
-                plan.take(forward, args, kwargs, out)
+            if plan.notes is not None:
+                plan.notes(forward, args, kwargs, out)
             if plan.derives:
                 self._weights.derive(args, kwargs, out)
         return out
 
     def _plan(self, func: Any) -> _Plan:
-        return _Plan(self._taking(func), bool(func._schema.is_mutable), not func.is_view)
+        counts = _counting(func) if func.overloadpacket in COUNTED else None
+        writes, derives = bool(func._schema.is_mutable), not func.is_view
+        return _Plan(func._can_decompose(), counts, self._noting(func), writes, derives)
 
-    def _taking(self, func: Any) -> Take | None:
+    def _noting(self, func: Any) -> Note | None:
         packet = func.overloadpacket
-        if packet in COUNTED:
-            return _counting(func)
         if packet in UNCOUNTED:
             return lambda forward, args, kwargs, out: forward.not_counted(str(packet), UNCOUNTED[packet])
         if packet in _FOLDS:
@@ -88,23 +95,38 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return self._foreign(str(packet))
         return None
 
-    def _foreign(self, name: str) -> Take:
-        def take(forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+    def _foreign(self, name: str) -> Note:
+        def note(forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
             tensors = (t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor))
             if any(t.dim() > 1 and t in self._weights for t in tensors):
                 forward.not_counted(name, "an operator that is not torch's own takes a weight")
 
-        return take
+        return note
 
 
-def _counting(func: Any) -> Take:
+def _counting(func: Any) -> Count:
     count, names = COUNTED[func.overloadpacket], [argument.name for argument in func._schema.arguments]
 
-    def take(forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+    def counts(forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if torch._C._current_graph_task_id() == -1:  # else a backward that the forward runs
-            count(forward, dict(zip(names, args, strict=False)) | kwargs, out)
+            count(forward, dict(zip(names, args, strict=False)) | kwargs)
 
-    return take
+    return counts
+
+
+def _count_and_run(count: Count, forward: Forward, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Count an operator, then run it: its input still lies in the caches, and lies there for the operator too."""
+    before = len(forward.counted)
+    try:
+        count(forward, args, kwargs)
+    except Exception:
+        func(*args, **kwargs)  # if the arguments do not fit each other, torch says so better
+        raise
+    try:
+        return func(*args, **kwargs)
+    except Exception:
+        del forward.counted[before:]
+        raise
 
 
 def _pad(forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
