@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from .counter import SopCounter
-from .energy import ENERGY, EnergyCost
-from .report import LayerRow, Report
+from .energy import ENERGY, MEMORY, EnergyCost, MemoryCost
+from .report import LayerRow, NotCounted, Report
 from .views import VIEWS
 
-__all__ = ["ENERGY", "VIEWS", "EnergyCost", "LayerRow", "Report", "SopCounter"]
+__all__ = [
+    "ENERGY", "MEMORY", "VIEWS", "EnergyCost", "LayerRow", "MemoryCost", "NotCounted", "Report", "SopCounter",
+]  # fmt: skip
