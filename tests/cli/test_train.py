@@ -169,7 +169,9 @@ def test_the_run_ends_with_what_was_reached_and_where_it_is(done):
         "freed memory is kept and reused",
         "firing rate    0.",
         " conv_fc.12",
-        f"saved in       {folder} (best.pt, last.pt, metrics.jsonl)",
+        f"saved in       {folder} (best.pt, last.pt, metrics.jsonl, energy.json)",
+        "operations and energy of the best weights:",
+        "data set digits test (128 of 360, evenly spread), 128 samples",
     ):
         assert part in text
     assert len(re.findall(r"^epoch [12]/2  lr \S+  train loss .* images/s train, .* test$", text, re.M)) == 2
@@ -181,7 +183,8 @@ def test_the_log_file_holds_what_the_console_showed_and_the_settings(done):
     found, folder = done
     lines = (folder / "log.txt").read_text().splitlines()
     assert [line.split(" INFO ", 1)[1] for line in lines] == found.stdout.splitlines()
-    assert {path.name for path in folder.iterdir()} == {"config.yaml", "log.txt", "metrics.jsonl", "last.pt", "best.pt"}
+    written = {"config.yaml", "log.txt", "metrics.jsonl", "last.pt", "best.pt", "energy.json"}
+    assert {path.name for path in folder.iterdir()} == written
     settings = train.resolve([("config.yaml", load_yaml(folder / "config.yaml"))])
     assert set(settings.sources.values()) == {"config.yaml"}, "every value is in the file"
     assert settings.config.train.epochs == 2 and settings.config.train.resume is None

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from .config import Config, DataConfig, ModelConfig, NeuronConfig, OptimConfig, TrainConfig
+from .config import Config, DataConfig, EnergyConfig, ModelConfig, NeuronConfig, OptimConfig, TrainConfig
 from .loop import fit
 from .loss import LOSSES
 from .optim import OPTIMIZERS, SCHEDULES
@@ -21,6 +21,7 @@ __all__ = [
     "SCHEDULES",
     "Config",
     "DataConfig",
+    "EnergyConfig",
     "ModelConfig",
     "NeuronConfig",
     "OptimConfig",

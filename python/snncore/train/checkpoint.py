@@ -71,7 +71,7 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it is not there, torn, damaged, or not a checkpoint of this library; says what to do.
     """
-    do = "use another checkpoint of the run (best.pt, last.pt), or start without --resume"
+    do = "use another checkpoint of the run (best.pt, last.pt), or train anew"
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # torch itself does not look at the check sums

@@ -8,13 +8,14 @@ from typing import Any
 
 from ..config import option
 from ..data import DATASETS
+from ..metric.sop import ENERGY, MEMORY, VIEWS
 from ..model import MODELS
 from ..neuron import NEURONS
 from ..surrogate import SURROGATES
 from .loss import LOSSES
 from .optim import OPTIMIZERS, SCHEDULES
 
-__all__ = ["Config", "DataConfig", "ModelConfig", "NeuronConfig", "OptimConfig", "TrainConfig"]
+__all__ = ["Config", "DataConfig", "EnergyConfig", "ModelConfig", "NeuronConfig", "OptimConfig", "TrainConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +116,29 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EnergyConfig:
+    """what its operations cost"""
+
+    samples: int = option(
+        128,
+        "test samples on which operations and energy are counted at the end; 0: none",
+        "--energy-samples",
+        at_least=0,
+        may_change=True,
+    )
+    mode: str = option("exact", "what counts as an operation", "--energy-mode", choices=VIEWS, may_change=True)
+    first_layer: str = option(
+        "once",
+        "how often a layer counts whose input is the same at every step",
+        "--energy-first-layer",
+        choices=("once", "every_step"),
+        may_change=True,
+    )
+    cost: str = option("fp32", "energy of an operation", "--energy-cost", choices=ENERGY, may_change=True)
+    memory: str = option("on_chip", "energy of moving a byte", "--energy-memory", choices=MEMORY, may_change=True)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """A training run."""
 
@@ -123,3 +147,4 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    energy: EnergyConfig = field(default_factory=EnergyConfig)

@@ -5,6 +5,7 @@ log.txt        what the console shows, with dates
 metrics.jsonl  one line for each epoch
 last.pt        the newest checkpoint
 best.pt        the checkpoint with the best accuracy
+energy.json    operations and energy of the best weights, once the run is done
 """
 
 from __future__ import annotations
@@ -18,9 +19,21 @@ from ..errors import ConfigError, SnncoreError
 from . import checkpoint
 from .config import Config
 
-__all__ = ["BEST", "CONFIG", "LAST", "LOG", "METRICS", "check_unchanged", "find", "new_folder", "saved_settings"]
+__all__ = [
+    "BEST",
+    "CONFIG",
+    "ENERGY",
+    "LAST",
+    "LOG",
+    "METRICS",
+    "check_unchanged",
+    "find",
+    "new_folder",
+    "saved_settings",
+]
 
-CONFIG, LOG, METRICS, LAST, BEST = "config.yaml", "log.txt", "metrics.jsonl", "last.pt", "best.pt"
+CONFIG, LOG, METRICS, ENERGY = "config.yaml", "log.txt", "metrics.jsonl", "energy.json"
+LAST, BEST = "last.pt", "best.pt"
 
 
 def new_folder(config: Config) -> Path:

@@ -13,12 +13,14 @@ from torch.optim import Optimizer
 
 from ..config import dump_yaml, to_dict
 from ..data import Batches, ImageSet
-from ..errors import CheckpointError
+from ..errors import CheckpointError, SnncoreError
 from ..metric import FiringRate, hits
+from ..metric.sop import Report
 from ..registry import lookup
 from . import checkpoint, folder, report
 from .build import Parts, absolute, build_net, load_parts, set_up_process
 from .config import Config
+from .energy import count_operations
 from .evaluate import Score, evaluate, forward
 from .files import remove_leftovers, replace_file, sole_user
 from .log import RunLog, progress_bar
@@ -179,9 +181,24 @@ class _Run:
             firing_rate=rate.compute(),
             train_images_per_s=self.train_speed.images_per_s,
             test_images_per_s=self.test_speed.images_per_s,
+            energy=self.energy(),
         )
         self.log.metrics(report.final_record(result))
         return result
+
+    def energy(self) -> Report | None:
+        """Count the operations of the present weights on some of the test set, and write energy.json."""
+        path = self.path / folder.ENERGY
+        path.unlink(missing_ok=True)  # of a run that went on since
+        if not self.config.energy.samples:
+            return None
+        try:
+            found = count_operations(self.net, self.parts.test, self.config, each_batch=self.stop.check)
+        except SnncoreError as error:  # a figure that cannot be had is no reason to lose a trained net
+            self.log.say(f"operations and energy were not counted: {error}")
+            return None
+        replace_file(path, lambda file: file.write(found.to_json().encode()))
+        return found
 
     def evaluate(self, data: ImageSet) -> Score:
         """Return the score of the present weights on ``data``."""

@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from .. import ops
+from ..metric.sop import Report
 from ..neuron import BaseNode
 from .build import Machine, Parts
 from .config import Config
 from .evaluate import Score
-from .folder import BEST, LAST, METRICS
+from .folder import BEST, ENERGY, LAST, METRICS
 from .position import Position
 
 __all__ = ["Result", "Speed", "closing", "epoch_line", "epoch_record", "final_record", "opening"]
@@ -54,6 +55,7 @@ class Result:
         firing_rate: of the best weights on the test set: module name of the neuron layer -> [0, 1].
         train_images_per_s: of this process, data included.
         test_images_per_s: likewise.
+        energy: operations and energy of the best weights; None: not asked for, or nothing could be counted.
     """
 
     folder: Path
@@ -65,6 +67,7 @@ class Result:
     firing_rate: Mapping[str, float] = field(default_factory=dict)
     train_images_per_s: float = 0.0
     test_images_per_s: float = 0.0
+    energy: Report | None = None
 
 
 def opening(
@@ -159,4 +162,9 @@ def closing(result: Result, parts: Parts) -> Iterator[str]:
     for i, (name, rate) in enumerate(result.firing_rate.items()):
         yield f"  {'' if i else 'firing rate':<13}  {rate:.4f} {name}"
     yield f"  images/s       {result.train_images_per_s:,.0f} train, {result.test_images_per_s:,.0f} test"
-    yield f"  saved in       {result.folder} ({BEST}, {LAST}, {METRICS})"
+    files = [BEST, LAST, METRICS]
+    if result.energy is not None:
+        files.append(ENERGY)
+        yield "operations and energy of the best weights:"
+        yield from str(result.energy).splitlines()
+    yield f"  saved in       {result.folder} ({', '.join(files)})"
