@@ -19,7 +19,7 @@ LAYERS = (
     "layer functional encoding engine",
     "model | metric | data",
     "train | export",
-    "backend",
+    "backend | profile",
     "cli",
 )
 HEIGHT = {room: i for i, layer in enumerate(LAYERS) for room in layer.replace("|", " ").split()}

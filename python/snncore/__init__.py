@@ -1,8 +1,8 @@
 """snncore: fast, explicit training of spiking neural networks with PyTorch.
 
-Rooms: ``neuron``, ``surrogate``, ``layer``, ``functional``, ``encoding``, ``model``, ``data``, ``metric``, ``train``;
-``ops`` is the compiled core, and ``explain(net)`` says which kernel runs. Rooms are imported when first used, so
-``import snncore`` itself costs nothing.
+Rooms: ``neuron``, ``surrogate``, ``layer``, ``functional``, ``encoding``, ``model``, ``data``, ``metric``, ``train``,
+``profile``; ``ops`` is the compiled core, and ``explain(net)`` says which kernel runs. Rooms are imported when first
+used, so ``import snncore`` itself costs nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         model,
         neuron,
         ops,
+        profile,
         registry,
         surrogate,
         train,
@@ -46,6 +47,7 @@ __all__ = [
     "model",
     "neuron",
     "ops",
+    "profile",
     "registry",
     "set_cpu_capability",
     "surrogate",
