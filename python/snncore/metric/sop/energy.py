@@ -90,16 +90,19 @@ ENERGY: dict[str, EnergyCost] = {
     "fp16": EnergyCost(0.4, 1.1 + 0.4, f"16-bit floating point, {_HOROWITZ}", "fp16", 2),
     "int32": EnergyCost(0.1, 3.1 + 0.1, f"32-bit integers, {_HOROWITZ}", "int32", 4),
     "int8": EnergyCost(0.03, 0.2 + 0.03, f"8-bit integers, {_HOROWITZ}", "int8", 1),
-    # chips: the whole synaptic event, its memory included; what is not driven by spikes they do not do
+    # chips: a whole synaptic event, its memory included; what is not driven by spikes they do not do. They are not
+    # alike: an estimate, all of a chip's power shared out over its events, and a measured increment.
     "loihi": EnergyCost(
-        23.6, None, "one synaptic operation of Loihi, 14 nm (Davies et al., IEEE Micro 2018)", "loihi", 1, True
+        23.6, None, "one synaptic operation of Loihi, 14 nm, pre-silicon figure (Davies et al., IEEE Micro 2018)",
+        "loihi", 1, True,
     ),
     "truenorth": EnergyCost(
-        26.0, None, "one synaptic event of TrueNorth, 28 nm (Merolla et al., Science 2014)", "truenorth", 1, True
+        26.0, None, "one synaptic event of TrueNorth, 28 nm, all power of the chip at 20 Hz, 128 synapses per neuron "
+        "(Merolla et al., Science 2014)", "truenorth", 1, True,
     ),
     "darwin3": EnergyCost(
-        5.47, None, "one synaptic operation of Darwin3, 22 nm (Ma et al., National Science Review 2024)", "darwin3", 1,
-        True,
+        5.47, None, "one synaptic operation of Darwin3, 22 nm, measured mean (Ma et al., National Science Review 2024)",
+        "darwin3", 1, True,
     ),
 }  # fmt: skip
 
