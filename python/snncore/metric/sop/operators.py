@@ -53,10 +53,11 @@ def convolution(forward: Forward, args: dict[str, Any]) -> None:
     key = (x.shape, found.rows, last, margins, *given, args["transposed"], args["groups"], args["bias"] is not None)
 
     def find() -> tuple[ConvolutionMaps, Geometry]:
-        numbers = [v * (x.dim() - 2 if len(v) == 1 else 1) for v in given]
+        stride, padding, dilation, output_padding = (v * (x.dim() - 2 if len(v) == 1 else 1) for v in given)
         conv = Convolution(
-            tuple(x.shape), tuple(weight.shape), *numbers[:3], args["transposed"], numbers[3], args["groups"]
-        )
+            tuple(x.shape), tuple(weight.shape), stride, padding, dilation, args["transposed"], output_padding,
+            args["groups"],
+        )  # fmt: skip
         maps = forward.maps.of_convolution(conv, weight, x.device, last, margins)
         return maps, _conv_geometry(conv, maps, margins, x.shape[0] // max(found.rows, 1), weight, args["bias"])
 

@@ -28,9 +28,13 @@ Note = Callable[[Forward, tuple[Any, ...], dict[str, Any], Any], None]
 class _Plan(NamedTuple):
     """What to do with an operator: worked out once, since thousands run.
 
-    ``composite``: it consists of others, which are to be seen; torch takes such an operator apart before a mode sees it,
-    but not in inference mode. In a forward of the net, ``counts`` is called before it and ``notes`` after it. ``writes``: it changes an argument
-    in place; ``derives``: its result may be a new weight.
+    Attributes:
+        composite: it consists of others, which are to be seen. Torch takes such an operator apart before a mode sees it,
+            but not in inference mode.
+        counts: called before it in a forward of the net.
+        notes: called after it in a forward of the net.
+        writes: it changes an argument in place.
+        derives: its result may be a new weight.
     """
 
     composite: bool
@@ -48,11 +52,6 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.forward: Forward | None = None
         self._weights = weights
         self._plans: dict[Any, _Plan] = {}
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Say that torch need not wrap every call below to keep its compiler out: it stays out while a mode is on."""
-        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
