@@ -64,7 +64,8 @@ message(STATUS "CUDA kernels: nvcc ${CMAKE_CUDA_COMPILER_VERSION}, architectures
 add_library(snn_torch_cuda_stub SHARED csrc/ops/torch_cuda_stub.cpp)
 set_target_properties(snn_torch_cuda_stub PROPERTIES OUTPUT_NAME torch_cuda)
 
-add_library(snncore_cuda SHARED csrc/ops/neuron_cuda.cpp csrc/ops/cuda/sums.cu)
+add_library(snncore_cuda SHARED csrc/ops/neuron_cuda.cpp csrc/ops/sop_cuda.cpp
+            csrc/ops/cuda/sums.cu csrc/ops/cuda/counters.cu)
 target_include_directories(snncore_cuda PRIVATE csrc ${CUDAToolkit_INCLUDE_DIRS})
 # The neurons' kernels in parts that compile side by side.
 set(SNN_PARTS 4)

@@ -1,9 +1,11 @@
 // All schemas, and the tables that Python reads instead of retyping numbers.
 //
 // For every neuron of neuron/all.h (S states, P parameters, C constants; lanes = all elements of one step):
-//   <name>_forward   x_seq [T, *] -> spike_seq [T, *] in x's dtype, state_last [S, *], v_seq [T, *]
+//   <name>_forward   x_seq [T, *] -> spike_seq [T, *] in x's dtype, state_last [S, *], v_seq [T, *], and
+//                    spike_count [T, samples] int64: elements of spike_seq that are not zero; a sample is
+//                    lanes / samples neighbouring lanes; samples none: not counted
 //   <name>_backward  gradients of those -> grad_x_seq [T, *], grad_state_init [S, *], grad_params (as params)
-//   What was not asked for (keep_*, want_*) comes as a tensor of shape [0].
+//   What was not asked for (keep_*, want_*, samples) comes as a tensor of shape [0].
 //   numbers: S resting values of the states, v_threshold, P parameters, C constants, v_reset, the surrogate's a and b:
 //   one list, because each list of a call costs a microsecond.
 //   state_init [S, *] or none (then the resting values); params [1 + P, channels] (v_threshold and parameters; one more
@@ -44,8 +46,8 @@ void define_neuron(torch::stable::detail::StableLibrary& m, const NeuronFacts& f
       "Tensor x_seq, Tensor? state_init, Tensor? params, int inner, float[] numbers, int reset, bool detach_reset, "
       "bool detach_state, int surrogate, bool smooth, ";
   const std::string forward = std::string(f.name) + "_forward(" + dynamics +
-                              "bool keep_state, bool keep_v_seq)"
-                              " -> (Tensor spike_seq, Tensor state_last, Tensor v_seq)";
+                              "bool keep_state, bool keep_v_seq, int? samples)"
+                              " -> (Tensor spike_seq, Tensor state_last, Tensor v_seq, Tensor spike_count)";
   const std::string backward = std::string(f.name) +
                                "_backward(Tensor? grad_spike_seq, Tensor? grad_state_last, Tensor? grad_v_seq, " +
                                dynamics +

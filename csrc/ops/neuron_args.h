@@ -31,6 +31,10 @@ struct ForwardOut {
   void* spike_seq;   // [T, N]
   void* state_last;  // [states, N] or nullptr
   void* v_seq;       // [T, N] or nullptr
+  // [T, samples] or nullptr: starts at 0; kernels add the elements of spike_seq that are not zero. A sample is
+  // N / samples neighbouring lanes.
+  int64_t* spike_count;
+  int64_t samples;
 };
 
 struct BackwardIo {

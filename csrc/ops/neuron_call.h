@@ -27,7 +27,19 @@ constexpr NeuronFacts neuron_facts(NeuronList<N...>, int which) {
 }
 
 inline int64_t element_bytes(ScalarType dtype) {
-  return dtype == ScalarType::Double ? 8 : dtype == ScalarType::Float ? 4 : 2;
+  switch (dtype) {
+    case ScalarType::Double:
+    case ScalarType::Long:
+      return 8;
+    case ScalarType::Float:
+      return 4;
+    case ScalarType::BFloat16:
+    case ScalarType::Half:
+      return 2;
+    default:
+      STD_TORCH_CHECK(false, "element_bytes: must be a dtype of an output; add it there");
+  }
+  return 0;
 }
 
 inline Tensor empty_contiguous(const std::vector<int64_t>& sizes, ScalarType dtype, const Tensor& like) {
@@ -65,7 +77,9 @@ inline Tensor with_contiguous_lanes(const Tensor& x) { return lanes_contiguous(x
 
 using Numbers = std::vector<double>;
 using Maybe = std::optional<Tensor>;
+using MaybeInt = std::optional<int64_t>;
 using Three = std::tuple<Tensor, Tensor, Tensor>;
+using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
 // What forward and backward of an op share, as in the schemas of library.cpp.
 struct NeuronOptions {
@@ -166,18 +180,31 @@ struct NeuronCall {
 };
 
 struct ForwardCall : NeuronCall {
-  Tensor spike_seq, state_last, v_seq;
+  Tensor spike_seq, state_last, v_seq, spike_count;
   ForwardOut out;
 
   ForwardCall(NeuronFacts f, const Tensor& x, const Maybe& init, const Maybe& p, NeuronOptions o, bool keep_state,
-              bool keep_v_seq)
+              bool keep_v_seq, MaybeInt samples)
       : NeuronCall(f, "_forward", x, init, p, std::move(o)),
         spike_seq(empty_seq()),
         state_last(keep_state ? empty_state() : nothing()),
         v_seq(keep_v_seq ? empty_state_seq() : nothing()),
+        spike_count(empty_counts(samples)),
         out{spike_seq.mutable_data_ptr(), keep_state ? state_last.mutable_data_ptr() : nullptr,
-            keep_v_seq ? v_seq.mutable_data_ptr() : nullptr} {}
-  Three result() const { return {spike_seq, state_last, v_seq}; }
+            keep_v_seq ? v_seq.mutable_data_ptr() : nullptr,
+            samples ? static_cast<int64_t*>(spike_count.mutable_data_ptr()) : nullptr, samples.value_or(0)} {}
+  Four result() const { return {spike_seq, state_last, v_seq, spike_count}; }
+  size_t count_bytes() const { return size_t(args.T * out.samples) * sizeof(int64_t); }
+
+ private:
+  // The glue fills it with zeros.
+  Tensor empty_counts(MaybeInt samples) const {
+    if (!samples) return empty_contiguous({0}, ScalarType::Long, x_seq);
+    const int64_t N = args.N;
+    STD_TORCH_CHECK(N == 0 ? *samples >= 0 && *samples <= INT32_MAX : *samples > 0 && N % *samples == 0, op,
+                    ".samples: must divide the ", N, " lanes of a step, got ", *samples);
+    return empty_contiguous({args.T, *samples}, ScalarType::Long, x_seq);
+  }
 };
 
 struct BackwardCall : NeuronCall {

@@ -1,5 +1,6 @@
 // Neuron ops on the CPU: tiles of lanes over torch's threads.
 #include <stdlib.h>
+#include <string.h>
 
 #include <algorithm>
 #include <memory>
@@ -91,12 +92,13 @@ Tensor reduce_params(const BackwardCall& call, const Tensor& partial, int64_t ti
 }
 
 template <int kNeuron>
-Three forward(const Tensor x_seq, const Maybe state_init, const Maybe params, int64_t inner, Numbers numbers,
-              int64_t reset, bool detach_reset, bool detach_state, int64_t surrogate, bool smooth, bool keep_state,
-              bool keep_v_seq) {
+Four forward(const Tensor x_seq, const Maybe state_init, const Maybe params, int64_t inner, Numbers numbers,
+             int64_t reset, bool detach_reset, bool detach_state, int64_t surrogate, bool smooth, bool keep_state,
+             bool keep_v_seq, MaybeInt samples) {
   ForwardCall call(neuron_facts(Neurons{}, kNeuron), x_seq, state_init, params,
                    {inner, std::move(numbers), reset, detach_reset, detach_state, surrogate, smooth}, keep_state,
-                   keep_v_seq);
+                   keep_v_seq, samples);
+  if (call.out.spike_count) memset(call.out.spike_count, 0, call.count_bytes());
   const auto kernel = current_isa().neuron_kernels()->forward[kNeuron][call.dtype == DType::kDouble];
   const int64_t tile = forward_tile_lanes(real_bytes(call.dtype));
   over_tiles(call, tile, scratch_rows(call.args.T, call.facts.states, call.facts.params, call.facts.fires, false),

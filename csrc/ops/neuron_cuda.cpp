@@ -2,7 +2,6 @@
 //
 // Nothing here waits for the device or reads its memory, so calls can be captured into a CUDA graph.
 #include <cuda_runtime.h>
-#include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/macros.h>
@@ -11,6 +10,7 @@
 #include <utility>
 
 #include "ops/cuda/launch.h"
+#include "ops/cuda/torch_stream.h"
 #include "ops/neuron_call.h"
 
 namespace snn {
@@ -23,12 +23,6 @@ bool tensor_from_block(const std::vector<int64_t>&, const std::vector<int64_t>&,
 namespace {
 
 using torch::stable::accelerator::DeviceGuard;
-
-void* current_stream(const Tensor& x) {
-  void* stream = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(x.get_device(), &stream));
-  return stream;
-}
 
 int attribute(cudaDeviceAttr which, int device) {
   int value = 0;
@@ -73,13 +67,16 @@ const CudaKernels& kernels_of(int neuron, DType dtype) {
 }
 
 template <int kNeuron>
-Three forward(const Tensor x_seq, const Maybe state_init, const Maybe params, int64_t inner, Numbers numbers,
-              int64_t reset, bool detach_reset, bool detach_state, int64_t surrogate, bool smooth, bool keep_state,
-              bool keep_v_seq) {
+Four forward(const Tensor x_seq, const Maybe state_init, const Maybe params, int64_t inner, Numbers numbers,
+             int64_t reset, bool detach_reset, bool detach_state, int64_t surrogate, bool smooth, bool keep_state,
+             bool keep_v_seq, MaybeInt samples) {
   const DeviceGuard guard(x_seq.get_device());
   ForwardCall call(neuron_facts(Neurons{}, kNeuron), x_seq, state_init, params,
                    {inner, std::move(numbers), reset, detach_reset, detach_state, surrogate, smooth}, keep_state,
-                   keep_v_seq);
+                   keep_v_seq, samples);
+  if (call.out.spike_count && call.count_bytes() > 0)
+    STD_CUDA_CHECK(
+        cudaMemsetAsync(call.out.spike_count, 0, call.count_bytes(), static_cast<cudaStream_t>(current_stream(x_seq))));
   if (call.args.N > 0) {
     kernels_of(kNeuron, call.dtype)
         .forward(call.args, call.out, device_facts(x_seq.get_device()), current_stream(x_seq));

@@ -5,6 +5,7 @@
 
 #include "core/time_loop.h"
 #include "ops/elements.h"
+#include "ops/nonzero.h"
 
 namespace snn {
 namespace {
@@ -78,6 +79,82 @@ struct Writer {
   }
 };
 
+// Writes spikes and counts those that are not zero, per step and sample; ForwardOut says what `out` is.
+template <class Real>
+struct CountingWriter {
+  Writer<Real> writer;
+  int64_t* out;
+  int64_t samples, lanes;                 // of a sample
+  int64_t begin = 0, end = 0, first = 0;  // lanes of the tile, and the sample its first lane belongs to
+  int64_t sample = 0, until = 0;          // how far the row has come
+  Tally<Real> reals{};
+  Tally<uint16_t> halves{};
+
+  void start_tile(int64_t lane, int n) {
+    begin = lane;
+    end = lane + n;
+    first = lane / lanes;
+  }
+
+  // The sample at hand is complete, as far as it lies in this tile. One that begins or ends outside belongs to other
+  // threads too.
+  void finish_sample(int64_t t, int64_t sum) {
+    int64_t* to = out + t * samples + sample;
+    if (until - lanes >= begin && until <= end) {
+      *to += sum;
+    } else {
+      __atomic_fetch_add(to, sum, __ATOMIC_RELAXED);
+    }
+    ++sample;
+    until += lanes;
+  }
+
+  using Put = void (*)(CountingWriter&, int64_t t, int64_t lane, int n);
+  Put put() const;
+};
+
+// Writer::put, counted: of elements that are Real or half, past the caches or not.
+template <class Real, class Element, bool kStream>
+SNN_ROW_FUNCTION void put_counted(CountingWriter<Real>& c, int64_t t, int64_t lane, int n) {
+  const Writer<Real>& w = c.writer;
+  Element* to = reinterpret_cast<Element*>(w.at(t, lane));
+  const Element* from = to;
+  if constexpr (sizeof(Element) == 2) {
+    if constexpr (kStream) from = static_cast<const Element*>(w.encoded);
+    w.elements.encode(w.buffer, kStream ? w.encoded : to, n);
+  } else if constexpr (kStream) {
+    from = w.buffer;
+  }
+  auto& tally = [&]() -> auto& {
+    if constexpr (sizeof(Element) == 2)
+      return c.halves;
+    else
+      return c.reals;
+  }();
+  if (lane == c.begin) {
+    c.sample = c.first;
+    c.until = (c.first + 1) * c.lanes;
+  }
+  const int64_t last = lane + n;
+  while (lane < last) {
+    const int m = int(minimum(last, c.until) - lane);
+    tally.template add<kStream>(from, to, m);
+    from += m;
+    to += m;
+    lane += m;
+    if (lane == c.until || lane == c.end) c.finish_sample(t, tally.take());
+  }
+}
+
+template <class Real>
+typename CountingWriter<Real>::Put CountingWriter<Real>::put() const {
+  if constexpr (sizeof(Real) == 4) {
+    if (writer.elements.encode)
+      return writer.stream ? put_counted<Real, uint16_t, true> : put_counted<Real, uint16_t, false>;
+  }
+  return writer.stream ? put_counted<Real, Real, true> : put_counted<Real, Real, false>;
+}
+
 // Which lanes the rows come from. `ahead` lanes follow in the next tile (0 at the end).
 struct Place {
   int64_t T, lane;
@@ -90,6 +167,8 @@ struct ForwardTensors : Place {
   static constexpr bool whole = false;
   Reader<Real> x_seq;
   Writer<Real> spike_seq, v_out;
+  CountingWriter<Real>* counting;                   // in place of spike_seq where spikes are counted
+  typename CountingWriter<Real>::Put put_counting;  // else nullptr
 
   const Real* x(int64_t t, int i, int m) const {
     if (t + 1 < T) {
@@ -100,7 +179,9 @@ struct ForwardTensors : Place {
     return x_seq.row(t, lane + i, m);
   }
   Real* spike(int64_t t, int i) const { return spike_seq.row(t, lane + i); }
-  void put_spike(int64_t t, int i, int m) const { spike_seq.put(t, lane + i, m); }
+  void put_spike(int64_t t, int i, int m) const {
+    put_counting ? put_counting(*counting, t, lane + i, m) : spike_seq.put(t, lane + i, m);
+  }
   bool wants_v_seq() const { return v_out.base != nullptr; }
   Real* v_seq(int64_t t, int i) const { return v_out.row(t, lane + i); }
   void put_v_seq(int64_t t, int i, int m) const { v_out.put(t, lane + i, m); }

@@ -19,11 +19,9 @@ struct SpikeCountCall {
   SpikeCountCall(const Tensor& given, int64_t rows, const std::optional<Tensor>& fan_out,
                  const std::optional<Tensor>& fan_eff)
       : x(torch::stable::contiguous(given)),
-        counts(empty_contiguous({rows, Counts::kColumns}, ScalarType::Long, given)) {
+        counts(empty_contiguous({checked_rows(given, rows), Counts::kColumns}, ScalarType::Long, given)) {
     const std::string op = "snncore::spike_count";
     const int64_t numel = given.numel();
-    STD_TORCH_CHECK(rows >= 0 && (rows == 0 ? numel == 0 : numel % rows == 0), op, ".rows: must divide the ", numel,
-                    " elements of x, got ", rows);
     args.dtype = kernel_dtype(op, given, "x");
     args.x = x.const_data_ptr();
     args.lanes = rows == 0 ? 0 : numel / rows;
@@ -35,6 +33,13 @@ struct SpikeCountCall {
   }
 
  private:
+  static int64_t checked_rows(const Tensor& x, int64_t rows) {
+    const int64_t numel = x.numel();
+    STD_TORCH_CHECK(numel == 0 ? rows >= 0 && rows <= INT32_MAX : rows > 0 && numel % rows == 0,
+                    "snncore::spike_count.rows: must divide the ", numel, " elements of x, got ", rows);
+    return rows;
+  }
+
   const int32_t* map(const std::string& who, const Tensor& x_given, const std::optional<Tensor>& m,
                      std::optional<Tensor>& kept) {
     if (!m.has_value()) return nullptr;

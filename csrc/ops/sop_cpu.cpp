@@ -3,6 +3,7 @@
 #include <torch/csrc/stable/ops.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <vector>
 
 #include "core/count.h"
@@ -17,9 +18,9 @@ Tensor spike_count(const Tensor x, int64_t rows, const std::optional<Tensor> fan
                    const std::optional<Tensor> fan_eff) {
   SpikeCountCall call(x, rows, fan_out, fan_eff);
   if (rows == 0) return call.counts;
-  int32_t widest = 1;
+  int64_t widest = 1;
   for (const int32_t* map : {call.args.fan, call.args.eff})
-    for (int64_t i = 0; map && i < call.args.period; ++i) widest = std::max(widest, map[i]);
+    for (int64_t i = 0; map && i < call.args.period; ++i) widest = std::max(widest, std::abs(int64_t(map[i])));
   call.args.block = int(std::clamp<int64_t>(INT32_MAX / widest, 1, 2048));
   const auto kernel = current_isa().count_kernels()->rows[call.args.dtype == DType::kDouble];
   const int64_t grain = std::max<int64_t>(1, (1 << 16) / std::max<int64_t>(call.args.lanes, 1));

@@ -23,10 +23,8 @@ BlockSums count_block(const Real* x, const int32_t* fan, const int32_t* eff, int
 #pragma omp simd reduction(+ : nnz) reduction(| : flags)
   for (int i = 0; i < n; ++i) {
     const Real a = absolute(x[i]);
-    // Adding and subtracting 1.5 * 2^mantissa rounds to an integer; beyond its range, and for NaN, nothing is whole.
-    const Real whole = (a + Bits<Real>::round_magic) - Bits<Real>::round_magic;
     nnz += x[i] != Real(0) ? 1 : 0;
-    flags |= (x[i] < Real(0) ? kNegative : 0) | (a > Real(1) ? kAboveOne : 0) | (whole == a ? 0 : kFraction);
+    flags |= (x[i] < Real(0) ? kNegative : 0) | (a > Real(1) ? kAboveOne : 0) | (is_whole(a) ? 0 : kFraction);
   }
   if (fan) {
 #pragma omp simd reduction(+ : fans)
@@ -82,6 +80,7 @@ void count_rows(const CountArgs& a, int64_t begin, int64_t end) {
         add_block(x, a.fan ? a.fan + i : nullptr, a.eff ? a.eff + i : nullptr, n, c);
       }
     }
+    if (c.flags & kFraction) c.sum_abs = c.fan_abs = 0;
     const int64_t columns[] = {c.nnz, c.sum_abs, c.fan, c.fan_abs, c.eff, c.flags};
     for (int k = 0; k < Counts::kColumns; ++k) a.out[row * Counts::kColumns + k] = columns[k];
   }

@@ -47,6 +47,18 @@ struct Codec {
     }
     return raw;
   }
+
+  // Bit i: element i is not zero (NaN is not), as it is stored.
+  SNN_DEVICE unsigned nonzero(const Real* from) const {
+    const Raw raw = encode(from);
+    unsigned bits = 0;
+    SNN_LANES
+    for (int i = 0; i < V; ++i) {
+      const bool is = half() ? (raw.words[i / 2] >> (16 * (i % 2)) & 0x7fff) != 0 : from[i] != Real(0);
+      bits |= unsigned(is) << i;
+    }
+    return bits;
+  }
 };
 
 // Which lanes a thread holds: first + i * step, those below N. Wide lanes are all inside.

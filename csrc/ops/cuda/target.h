@@ -63,6 +63,17 @@ SNN_DEVICE float decode_half(uint16_t bits) { return __half2float(__ushort_as_ha
 SNN_DEVICE uint16_t encode_half(float x) { return __half_as_ushort(__float2half_rn(x)); }
 SNN_DEVICE uint16_t encode_bfloat16(float x) { return __bfloat16_as_ushort(__float2bfloat16_rn(x)); }
 
+// Bit k: thread k of the warp says yes. All threads of `threads` must come here, and no other.
+SNN_DEVICE unsigned ballot(unsigned threads, bool yes) { return __ballot_sync(threads, yes); }
+SNN_DEVICE int count_bits(unsigned bits) { return __popc(bits); }
+SNN_DEVICE int first_bit(unsigned bits) { return __ffs(int(bits)) - 1; }
+SNN_DEVICE void atomic_add(int64_t* to, int64_t value) {
+  atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
+}
+SNN_DEVICE void atomic_or(int64_t* to, int64_t bits) {
+  atomicOr(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(bits));
+}
+
 template <class Kernel, class... A>
 void launch(Kernel kernel, int64_t grid, int threads, int shared, void* stream, const A&... args) {
   kernel<<<unsigned(grid), unsigned(threads), size_t(shared), static_cast<cudaStream_t>(stream)>>>(args...);

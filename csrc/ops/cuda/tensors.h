@@ -3,6 +3,7 @@
 
 #include <type_traits>
 
+#include "ops/cuda/counts.h"
 #include "ops/cuda/lanes.h"
 
 namespace snn {
@@ -36,6 +37,7 @@ struct ForwardStream {
   Order order;
   ThreadRows<char> spikes;
   Real* v_base;  // whole rows
+  SampleCounts<Real> counts;
   Real x_now[strip], out_now[strip], v_now[strip];
 
   SNN_DEVICE ForwardStream(const ThreadLanes<Real>& l, const NeuronArgs& a, const ForwardOut& out)
@@ -43,7 +45,8 @@ struct ForwardStream {
         ring(Codec<Real>{a.dtype}),
         order{thread_rows(a.x_seq, a.x_stride, ring.codec.bytes(), l), 0, a.T},
         spikes(thread_rows(out.spike_seq, a.N, ring.codec.bytes(), l)),
-        v_base(static_cast<Real*>(out.v_seq)) {
+        v_base(static_cast<Real*>(out.v_seq)),
+        counts(l, out) {
     ring.start(lanes, order);
   }
   SNN_DEVICE const Real* x(int64_t, int, int) {
@@ -51,7 +54,14 @@ struct ForwardStream {
     return x_now;
   }
   SNN_DEVICE Real* spike(int64_t, int) { return out_now; }
-  SNN_DEVICE void put_spike(int64_t t, int, int) { lanes.put(ring.codec, spikes.at(t), out_now); }
+  SNN_DEVICE void put_spike(int64_t t, int, int) {
+    lanes.put(ring.codec, spikes.at(t), out_now);
+    if (!counts.out) return;
+    unsigned nonzero = ring.codec.nonzero(out_now);
+    SNN_LANES
+    for (int i = 0; i < strip; ++i) nonzero &= ~(unsigned(!lanes.inside(i)) << i);
+    counts.add(t, lanes, nonzero);
+  }
   SNN_DEVICE bool wants_v_seq() const { return v_base != nullptr; }
   SNN_DEVICE Real* v_seq(int64_t, int) { return v_now; }
   SNN_DEVICE void put_v_seq(int64_t t, int, int) { lanes.store(v_base + t * lanes.N, v_now); }

@@ -46,6 +46,14 @@ class BaseNode(Engines):
         engine: ``"native"`` (fused kernel, or EngineError), ``"torch"`` (plain torch loop), or ``"auto"``: native where
             it can run, else torch, and the log says so once with the reason.
 
+    Attributes:
+        count_spikes: how many observers want spikes counted, 0 at first: each adds 1 and takes it back when it is done.
+            The fused kernel counts while it writes the spikes. Neither saved nor copied.
+        spike_count: how many elements of each sample's spikes were not zero (so graded and negative spikes count as
+            one each) in the last forward or ``run``: int64 [T, B], [1, B] for the one step of ``"s"``, B being the
+            dimension after T, on x's device. None where nobody asked, after ``functional.reset_net``, under
+            torch.func and torch.export, and from an integrator that does not spike.
+
     Raises:
         ArgumentError: an argument cannot be used.
     """
@@ -87,6 +95,8 @@ class BaseNode(Engines):
         self.smooth = False  # fire with the surrogate's smooth step; gradient checks only
         self.state: State | None = None
         self.v_seq: Tensor | None = None
+        self.count_spikes = 0
+        self.spike_count: Tensor | None = None
         self._said: set[str] = set()
 
     # ---- arguments ---------------------------------------------------------------------------------------------
@@ -176,9 +186,10 @@ class BaseNode(Engines):
         return self.rest()[0] if self.state is None else self.state[0]
 
     def reset(self) -> None:
-        """Forget state and ``v_seq``."""
+        """Forget state, ``v_seq`` and ``spike_count``."""
         self.state = None
         self.v_seq = None
+        self.spike_count = None
 
     def detach(self) -> None:
         """Keep the state's values but cut it from the graph of earlier steps (truncated BPTT)."""
@@ -189,7 +200,9 @@ class BaseNode(Engines):
 
     def __getstate__(self) -> dict[str, Any]:
         # State belongs to a run, not to the module: a copy starts from rest (and a live graph cannot be copied).
-        return {**super().__getstate__(), "state": None, "v_seq": None, "_said": set()}  # type: ignore[no-untyped-call]
+        # Nor has anybody asked the copy to count.
+        left = {"state": None, "v_seq": None, "count_spikes": 0, "spike_count": None, "_said": set()}
+        return {**super().__getstate__(), **left}  # type: ignore[no-untyped-call]
 
     # ---- forward -----------------------------------------------------------------------------------------------
 

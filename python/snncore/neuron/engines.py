@@ -12,7 +12,7 @@ from .. import ops
 from ..errors import ArgumentError, EngineError
 from ..ops import reference
 from ..ops.neuron import LEARNABLE_SURROGATES, state_dtype
-from ..ops.transforms import why_not_differentiable
+from ..ops.transforms import transformed, why_not_differentiable
 from ..surrogate import Surrogate, native_name, with_alpha
 from .coefficients import as_rows, channels_of, lanes_per_channel, to_step
 from .stages import STAGES, Coefficient, Stages
@@ -33,6 +33,9 @@ class Engines(Stages, nn.Module):
     store_v_seq: bool
     smooth: bool
     noise: float
+    spiking: ClassVar[bool]
+    count_spikes: int
+    spike_count: Tensor | None
     _said: set[str]
 
     _no_kernel: ClassVar[str | None] = "BaseNode has no equation"  # why this class has no native kernel, or None
@@ -91,24 +94,38 @@ class Engines(Stages, nn.Module):
             state = tuple(s.detach() for s in state)
         if self.noise and self.training:
             x_seq = x_seq + self.noise * torch.randn_like(x_seq)
+        samples = self._samples(x_seq)
         own = self.coefficients()
         given: list[Coefficient] = [self.v_threshold, *own.values()]
         channels = channels_of([*given, self.surrogate_alpha])
         if channels is not None and channels > 1:
             self._check_channels([*given, self.surrogate_alpha], x_seq.shape[1:])
         if not self._use_native(x_seq):
-            return self._run_torch(x_seq, state, self.v_threshold, own, self.surrogate_alpha)
+            results = self._run_torch(x_seq, state, self.v_threshold, own, self.surrogate_alpha)
+            if samples is not None:
+                self.spike_count = reference.spike_count(results[0], samples)
+            return results
         start = None if state is None else state[0].unsqueeze(0) if len(state) == 1 else torch.stack(state)
         params = None
         if channels is not None:
             rows = given if self.surrogate_alpha is None else [*given, self.surrogate_alpha]
             params = as_rows(rows, channels, x_seq, state_dtype(x_seq.dtype))
         numbers = tuple(0.0 if isinstance(c, Tensor) else c for c in given)
-        spike_seq, last, v_seq = ops.multi_step(
+        spike_seq, last, v_seq, count = ops.multi_step(
             self._dynamics(numbers), x_seq, start, params, lanes_per_channel(x_seq.shape[1:], channels or 1),
-            keep_state, self.store_v_seq, self._definition,
+            keep_state, self.store_v_seq, self._definition, samples,
         )  # fmt: skip
+        if samples is not None:
+            self.spike_count = count
         return spike_seq, None if last is None else last.unbind(0), v_seq
+
+    def _samples(self, x_seq: Tensor) -> int | None:
+        """Return B of x_seq [T, B, *] if spikes are to be counted, else None. What an earlier call counted goes."""
+        if self.spike_count is not None:
+            self.spike_count = None
+        if not self.count_spikes or not self.spiking or torch.compiler.is_exporting() or transformed():
+            return None
+        return x_seq.shape[1]
 
     def _check_channels(self, given: list[Any], step: torch.Size) -> None:
         channels = step[1] if len(step) > 1 else None

@@ -68,6 +68,8 @@ class _ParallelNode(BaseNode):
         """Return the spikes of h_seq [T, B, *] in ``dtype``, and v_seq where it is stored."""
         # Time goes into the batch, so dimension 1 of a step stays the channels.
         spikes, _, v_seq = super()._run(h_seq.flatten(0, 1).unsqueeze(0), None, keep_state=False)
+        if self.spike_count is not None:
+            self.spike_count = self.spike_count.view(h_seq.shape[:2])
         return spikes.view(h_seq.shape).to(dtype), None if v_seq is None else v_seq.view(h_seq.shape)
 
 

@@ -94,10 +94,10 @@ def _saved(ctx: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
 
 
 def _backward(
-    neuron: str, ctx: Any, grads: tuple[Any, Any, Any], want_state: bool, want_params: bool
+    neuron: str, ctx: Any, grads: tuple[Any, ...], want_state: bool, want_params: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     x_seq, state_init, params = _saved(ctx)
-    g_spike, g_state, g_v_seq = grads
+    g_spike, g_state, g_v_seq = grads[:3]  # a count has none
     # An output that was not kept has no elements; its gradient says nothing.
     g_state = None if g_state is None or g_state.numel() == 0 else g_state
     g_v_seq = None if g_v_seq is None or g_v_seq.numel() == 0 else g_v_seq
@@ -126,7 +126,7 @@ def _differentiable_backward(definition: Definition, ctx: Any, grads: tuple[Any,
     wanted = [i for i, want in enumerate(ctx.needs_input_grad[1:4]) if want]
     with torch.enable_grad():
         outputs = definition(*inputs)
-    pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and g.numel() and o.requires_grad]
+    pairs = [(o, g) for o, g in zip(outputs, grads[:3], strict=True) if g is not None and g.numel() and o.requires_grad]
     results: list[Tensor | None] = [None, None, None]
     if pairs and wanted:
         found = torch.autograd.grad(
@@ -149,13 +149,15 @@ class _MultiStep(torch.autograd.Function):
         state_init: Any,
         params: Any,
         inner: int,
-        keep: tuple[bool, bool],
+        keep: tuple[bool, bool, int | None],
         definition: Definition | None,
     ) -> Any:
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x_seq, state_init, params)
         ctx.neuron, ctx.arguments, ctx.inner, ctx.definition = dynamics.neuron, dynamics.arguments, inner, definition
-        return _forward_below_autograd(dynamics, x_seq, state_init, params, inner, *keep)
+        outputs = _forward_below_autograd(dynamics, x_seq, state_init, params, inner, *keep)
+        ctx.mark_non_differentiable(outputs[3])
+        return outputs
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -183,7 +185,8 @@ def multi_step(
     keep_state: bool = True,
     keep_v_seq: bool = False,
     definition: Definition | None = None,
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    samples: int | None = None,
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """Run a native neuron over all steps of ``x_seq``.
 
     Args:
@@ -197,9 +200,12 @@ def multi_step(
         keep_v_seq: also return the potential after reset of every step.
         definition: the same in differentiable torch, (x_seq, state_init, params) -> the three results; used when
             the gradients themselves are to be differentiated (``create_graph=True``).
+        samples: count the spikes of each of so many samples, neighbouring lanes each (B where x_seq is [T, B, *]);
+            None: do not count.
 
     Returns:
-        spike_seq [T, *] in x's dtype; state_last [states, *] and v_seq [T, *] in the state's dtype, None if not kept.
+        spike_seq [T, *] in x's dtype; state_last [states, *] and v_seq [T, *] in the state's dtype, None if not kept;
+        spike_count [T, samples], int64: elements of spike_seq that are not zero, None if not counted.
         All contiguous. Differentiable with respect to x_seq, state_init and params: once, and through ``definition``
         as often as wanted.
 
@@ -212,17 +218,24 @@ def multi_step(
         if reason is not None:
             raise EngineError(f"multi_step.x_seq: must not be transformed here, got a transform: {reason}")
         op = getattr(_NAMESPACE, dynamics.neuron + "_forward").default
-        outputs = op(x_seq, state_init, params, inner, *dynamics.arguments, keep_state, keep_v_seq)
+        outputs = op(x_seq, state_init, params, inner, *dynamics.arguments, keep_state, keep_v_seq, samples)
     elif transformed():
         outputs = TransformableMultiStep.apply(  # type: ignore[no-untyped-call]
-            dynamics, x_seq, state_init, params, inner, keep_state, keep_v_seq, definition
+            dynamics, x_seq, state_init, params, inner, (keep_state, keep_v_seq, samples), definition
         )
     elif torch.is_grad_enabled() or _forward_ad_is_active():  # the Function refuses forward-mode AD, as it must
-        outputs = _MultiStep.apply(dynamics, x_seq, state_init, params, inner, (keep_state, keep_v_seq), definition)  # type: ignore[no-untyped-call]
+        outputs = _MultiStep.apply(  # type: ignore[no-untyped-call]
+            dynamics, x_seq, state_init, params, inner, (keep_state, keep_v_seq, samples), definition
+        )
     else:
-        outputs = _forward_below_autograd(dynamics, x_seq, state_init, params, inner, keep_state, keep_v_seq)
-    spike_seq, state_last, v_seq = outputs
-    return spike_seq, state_last if keep_state else None, v_seq if keep_v_seq else None
+        outputs = _forward_below_autograd(dynamics, x_seq, state_init, params, inner, keep_state, keep_v_seq, samples)
+    spike_seq, state_last, v_seq, count = outputs
+    return (
+        spike_seq,
+        state_last if keep_state else None,
+        v_seq if keep_v_seq else None,
+        count if samples is not None else None,
+    )
 
 
 def _same_device(op: str, x_seq: Tensor, **others: Tensor | None) -> None:
@@ -236,13 +249,15 @@ def _register(neuron: str, states: int) -> None:
     """Give one neuron's ops their shape-only kernels and their autograd formula."""
     name = f"snncore::{neuron}"
 
-    def forward_fake(x_seq: Tensor, state_init: Any, params: Any, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def forward_fake(x_seq: Tensor, state_init: Any, params: Any, *rest: Any) -> tuple[Tensor, ...]:
         _same_device(f"{name}_forward", x_seq, state_init=state_init, params=params)
-        keep_state, keep_v_seq = rest[-2:]
+        keep_state, keep_v_seq, samples = rest[-3:]
         dtype = state_dtype(x_seq.dtype)
         spike_seq = x_seq.new_empty(x_seq.shape)  # contiguous whatever the strides of x_seq
         state_last = x_seq.new_empty((states, *x_seq.shape[1:]) if keep_state else (0,), dtype=dtype)
-        return spike_seq, state_last, x_seq.new_empty(x_seq.shape if keep_v_seq else (0,), dtype=dtype)
+        v_seq = x_seq.new_empty(x_seq.shape if keep_v_seq else (0,), dtype=dtype)
+        counts = (0,) if samples is None else (x_seq.shape[0], samples)
+        return spike_seq, state_last, v_seq, x_seq.new_empty(counts, dtype=torch.int64)
 
     def backward_fake(
         g_spike: Any, g_state: Any, g_v_seq: Any, x_seq: Tensor, state_init: Any, params: Any, *rest: Any
@@ -259,14 +274,14 @@ def _register(neuron: str, states: int) -> None:
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         x_seq, state_init, params, ctx.inner, *arguments = inputs
-        ctx.arguments = tuple(arguments[:-2])
+        ctx.arguments = tuple(arguments[:-3])
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x_seq, state_init, params)
 
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
         want_state, want_params = ctx.needs_input_grad[1:3]
         g_x, g_state, g_params = _backward(neuron, ctx, grads, want_state, want_params)
-        untouched = (None,) * (len(ctx.arguments) + 3)
+        untouched = (None,) * (len(ctx.arguments) + 4)
         return g_x, g_state if want_state else None, g_params if want_params else None, *untouched
 
     torch.library.register_fake(f"{name}_forward", forward_fake)

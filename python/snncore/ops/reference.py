@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["fire", "multi_step", "reset", "spike"]
+__all__ = ["fire", "multi_step", "reset", "spike", "spike_count"]
 
 Step = Callable[[Tensor], Tensor]
 
@@ -41,6 +42,15 @@ def reset(h: Tensor, spike: Tensor, kind: str, v_threshold: float | Tensor, v_re
     if kind == "hard":
         return (1.0 - spike) * h + spike * v_reset
     return h - spike * v_threshold if kind == "soft" else h
+
+
+def spike_count(spike_seq: Tensor, samples: int) -> Tensor:
+    """Return how many elements of spike_seq [T, *] are not zero, per step and sample: int64 [T, samples].
+
+    A sample is as many neighbouring elements of a step as ``samples`` leaves it: the batch of [T, B, *] with B samples.
+    """
+    lanes = prod(spike_seq.shape[1:]) // max(samples, 1)
+    return (spike_seq.detach() != 0).reshape(spike_seq.shape[0], samples, lanes).sum(2)
 
 
 def _tuple(one_or_more: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EngineError
+from . import reference
 
 if TYPE_CHECKING:
     from .neuron import Dynamics
@@ -119,12 +120,19 @@ def register_vmap_rules(neuron: str) -> None:
         info: Any, dims: tuple[Any, ...], x: Tensor, state: Any, params: Any, inner: int, *rest: Any
     ) -> tuple[Any, Any]:
         batch = _Batch(info.batch_size, x, dims[0], _one_of(params, dims[2]), inner, apart=dims[2] is not None)
-        outputs = forward_op(
-            batch.fold(x, dims[0]), batch.fold(state, dims[1]), batch.fold_params(params, dims[2]), batch.inner, *rest
-        )
-        kept = (True, *rest[-2:])
-        results = tuple(batch.unfold(o) if keep else o for o, keep in zip(outputs, kept, strict=True))
-        return results, tuple(0 if keep else None for keep in kept)
+        *rest, samples = rest
+        *outputs, count = forward_op(
+            batch.fold(x, dims[0]), batch.fold(state, dims[1]), batch.fold_params(params, dims[2]), batch.inner, *rest,
+            None if samples is None or batch.apart else batch.size * samples,
+        )  # fmt: skip
+        kept = (True, *rest[-2:], samples is not None)
+        results = [batch.unfold(o) if keep else o for o, keep in zip(outputs, kept[:3], strict=True)]
+        if samples is not None and batch.apart:  # the lanes of a sample do not lie together
+            spikes = results[0]
+            count = reference.spike_count(spikes.flatten(0, 1), samples).unflatten(0, spikes.shape[:2])
+        elif samples is not None:
+            count = count.view(-1, batch.size, samples).movedim(1, 0)
+        return (*results, count), tuple(0 if keep else None for keep in kept)
 
     def backward(
         info: Any, dims: tuple[Any, ...], g_spike: Any, g_state: Any, g_v_seq: Any, x: Tensor, state: Any, params: Any,
@@ -233,18 +241,18 @@ class TransformableMultiStep(torch.autograd.Function):
         state_init: Any,
         params: Any,
         inner: int,
-        keep_state: bool,
-        keep_v_seq: bool,
+        keep: tuple[bool, bool, int | None],
         definition: Definition | None,
     ) -> Any:
         """Call the op."""
         op = getattr(_NAMESPACE, dynamics.neuron + "_forward").default
-        return op(x_seq, state_init, params, inner, *dynamics.arguments, keep_state, keep_v_seq)
+        return op(x_seq, state_init, params, inner, *dynamics.arguments, *keep)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         """Keep what backward needs."""
-        ctx.dynamics, x_seq, state_init, params, ctx.inner, _, _, ctx.definition = inputs
+        ctx.dynamics, x_seq, state_init, params, ctx.inner, _, ctx.definition = inputs
+        ctx.mark_non_differentiable(output[3])
         ctx.save_for_backward(x_seq, state_init, params)
 
     @staticmethod
@@ -252,9 +260,9 @@ class TransformableMultiStep(torch.autograd.Function):
         """Return the gradients of x_seq, state_init and params."""
         want_x, want_state, want_params = ctx.needs_input_grad[1:4]
         found = _FirstDerivatives.apply(  # type: ignore[no-untyped-call]
-            ctx.dynamics, ctx.definition, ctx.inner, want_state, want_params, *grads, *ctx.saved_tensors
+            ctx.dynamics, ctx.definition, ctx.inner, want_state, want_params, *grads[:3], *ctx.saved_tensors
         )
         results = (g if want else None for g, want in zip(found, (want_x, want_state, want_params), strict=True))
-        return None, *results, *[None] * 4
+        return None, *results, *[None] * 3
 
     jvp = staticmethod(no_forward_mode)

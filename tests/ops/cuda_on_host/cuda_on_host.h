@@ -48,12 +48,18 @@ struct Copy {
 struct Fiber {
   ucontext_t context;
   std::vector<char> stack = std::vector<char>(1 << 18);
-  bool done = true;
+  bool done = true, voting = false;
   std::vector<Copy> open;
   std::deque<std::vector<Copy>> groups;
 };
 
+struct Warp {
+  unsigned threads = 0, arrived = 0, votes = 0, result = 0;
+  uint64_t turn = 0;
+};
+
 struct Emulation {
+  Warp warps[32];
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::function<void()> body;
   ucontext_t scheduler;
@@ -113,22 +119,51 @@ struct Emulation {
       f.context.uc_stack.ss_sp = f.stack.data();
       f.context.uc_stack.ss_size = f.stack.size();
       f.context.uc_link = nullptr;
-      f.done = false;
+      f.done = f.voting = false;
       f.open.clear();
       f.groups.clear();
       makecontext(&f.context, enter, 0);
     }
+    for (Warp& warp : warps) warp = {};
     for (int left = threads; left > 0;) {
       const int before = left;
-      for (int k = 0; k < threads; ++k) {
-        const int t = blocks_run % 2 == 0 ? k : threads - 1 - k;  // no order may matter
-        threadIdx.x = unsigned(t);
-        resume(*fibers[size_t(t)]);
-        left -= fibers[size_t(t)]->done;
+      left -= run_to_barrier(threads, false);
+      for (uint64_t turns = ~uint64_t(0); voting(threads) > 0;) {
+        const uint64_t now_turns = all_turns();
+        if (turns == now_turns) emulation_error("some threads wait for votes that others never give");
+        turns = now_turns;
+        left -= run_to_barrier(threads, true);
       }
       if (left != 0 && left != before) emulation_error("some threads wait at a barrier that others never reach");
     }
+    for (const Warp& warp : warps)
+      if (warp.arrived != 0) emulation_error("a vote was never finished");
     ++blocks_run;
+  }
+
+ private:
+  // Runs each thread, or those that wait for votes, until it waits or is done. Returns how many are done now.
+  int run_to_barrier(int threads, bool only_voting) {
+    int finished = 0;
+    for (int k = 0; k < threads; ++k) {
+      const int t = blocks_run % 2 == 0 ? k : threads - 1 - k;  // no order may matter
+      Fiber& f = *fibers[size_t(t)];
+      if (f.done || (only_voting && !f.voting)) continue;
+      threadIdx.x = unsigned(t);
+      resume(f);
+      finished += f.done;
+    }
+    return finished;
+  }
+  int voting(int threads) const {
+    int count = 0;
+    for (int t = 0; t < threads; ++t) count += !fibers[size_t(t)]->done && fibers[size_t(t)]->voting;
+    return count;
+  }
+  uint64_t all_turns() const {
+    uint64_t sum = 0;
+    for (const Warp& warp : warps) sum += warp.turn;
+    return sum;
   }
 };
 
@@ -159,6 +194,33 @@ void copy_wait() {
     pending.pop_front();
   }
 }
+
+inline unsigned ballot(unsigned threads, bool yes) {
+  Emulation& e = Emulation::get();
+  const unsigned mine = threadIdx.x, bit = 1u << mine % 32;
+  Warp& warp = e.warps[mine / 32];
+  Fiber& fiber = *e.now;
+  if (!(threads & bit)) emulation_error("a thread votes that is not asked");
+  if (warp.arrived != 0 && warp.threads != threads) emulation_error("threads of a warp ask different threads");
+  warp.threads = threads;
+  warp.arrived |= bit;
+  if (yes) warp.votes |= bit;
+  if (warp.arrived == threads) {
+    warp.result = warp.votes;
+    warp.arrived = warp.votes = 0;
+    ++warp.turn;
+    return warp.result;
+  }
+  fiber.voting = true;
+  for (const uint64_t turn = warp.turn; warp.turn == turn;) Emulation::leave(false);
+  fiber.voting = false;
+  threadIdx.x = mine;
+  return warp.result;
+}
+inline int count_bits(unsigned bits) { return __builtin_popcount(bits); }
+inline int first_bit(unsigned bits) { return __builtin_ffs(int(bits)) - 1; }
+inline void atomic_add(int64_t* to, int64_t value) { *to += value; }
+inline void atomic_or(int64_t* to, int64_t bits) { *to |= bits; }
 
 inline float decode_half(uint16_t bits) { return decode(Half{bits}); }
 inline uint16_t encode_half(float x) { return encode(x, static_cast<Half*>(nullptr)).bits; }

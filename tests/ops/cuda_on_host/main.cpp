@@ -8,69 +8,10 @@
 #include "ops/cuda/neurons.cu"
 #include "ops/cuda/sums.cu"
 #include "ops/neuron_kernels.cpp"
+#include "random_memory.h"
 
 namespace snn {
 namespace {
-
-struct Random {
-  uint64_t state;
-  uint64_t bits() {
-    uint64_t z = (state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
-  int64_t below(int64_t n) { return int64_t(bits() % uint64_t(n)); }
-  bool chance(int percent) { return below(100) < percent; }
-  double uniform(double low, double high) { return low + (high - low) * double(bits() >> 11) / 9007199254740992.0; }
-  template <class T, size_t n>
-  T one_of(const T (&all)[n]) {
-    return all[below(n)];
-  }
-};
-
-// A tensor of exactly so many bytes, `skip` elements beyond an address that 16 divides.
-class Memory {
- public:
-  Memory(int64_t count, int bytes, int64_t skip = 0) : data_(size_t((count + skip) * bytes + 16)) {
-    char* aligned = data_.data() + (-reinterpret_cast<intptr_t>(data_.data()) & 15);
-    at_ = aligned + skip * bytes;
-    data_.shrink_to_fit();
-    size_ = count * bytes;
-    memset(at_, 0xcd, size_t(size_));  // outputs start as what no kernel writes
-  }
-  char* get() { return at_; }
-  int64_t size() const { return size_; }
-
- private:
-  std::vector<char> data_;
-  char* at_;
-  int64_t size_;
-};
-
-template <class T>
-void put_element(char* to, double value) {
-  T x;
-  if constexpr (sizeof(T) == 2) {
-    x = encode(float(value), static_cast<T*>(nullptr));
-  } else {
-    x = T(value);
-  }
-  memcpy(to, &x, sizeof(x));
-}
-
-void put(DType dtype, char* to, double value) {
-  switch (dtype) {
-    case DType::kFloat:
-      return put_element<float>(to, value);
-    case DType::kDouble:
-      return put_element<double>(to, value);
-    case DType::kBFloat16:
-      return put_element<BFloat16>(to, value);
-    case DType::kHalf:
-      return put_element<Half>(to, value);
-  }
-}
 
 const NeuronKernels& cpu() { return *neuron_kernels_baseline(); }
 
@@ -146,6 +87,12 @@ class Case {
     choose_params();
   }
 
+  int64_t divisor() {
+    int64_t d = 1 + random_.below(a_.N);
+    while (a_.N % d != 0) --d;
+    return d;
+  }
+
   void choose_params() {
     a_.channels = a_.inner = 1;
     if (random_.chance(35)) return;
@@ -207,16 +154,38 @@ class Case {
   bool check_forward() {
     const int64_t seq = a_.T * a_.N;
     const bool keep_state = random_.chance(70), keep_v = random_.chance(40);
+    const int64_t samples = random_.chance(50) ? divisor() : 0;
     ForwardOut out[2];
-    for (ForwardOut& o : out)
-      o = {memory(seq, element_), keep_state ? memory(facts_.states * a_.N, real_bytes_) : nullptr,
-           keep_v ? memory(seq, real_bytes_) : nullptr};
+    for (ForwardOut& o : out) {
+      o = {memory(seq, element_),
+           keep_state ? memory(facts_.states * a_.N, real_bytes_) : nullptr,
+           keep_v ? memory(seq, real_bytes_) : nullptr,
+           samples > 0 ? reinterpret_cast<int64_t*>(memory(a_.T * samples, 8)) : nullptr,
+           samples};
+      if (samples > 0) memset(o.spike_count, 0, size_t(a_.T * samples * 8));
+    }
     auto space = scratch(false);
     cpu().forward[neuron_][real_ == DType::kDouble](a_, out[0], 0, a_.N, aligned(space));
     kernels().forward(a_, out[1], device_, nullptr);
     return same("spike_seq", out[0].spike_seq, out[1].spike_seq, seq * element_) &&
            same("state_last", out[0].state_last, out[1].state_last, keep_state * facts_.states * a_.N * real_bytes_) &&
-           same("v_seq", out[0].v_seq, out[1].v_seq, keep_v * seq * real_bytes_);
+           same("v_seq", out[0].v_seq, out[1].v_seq, keep_v * seq * real_bytes_) &&
+           same("spike_count", out[0].spike_count, out[1].spike_count, a_.T * samples * 8) &&
+           (samples == 0 || counted(out[1]));
+  }
+
+  // The sum of the counts, taken from the spikes.
+  bool counted(const ForwardOut& out) {
+    int64_t want = 0, got = 0;
+    for (int64_t i = 0; i < a_.T * out.samples; ++i) got += out.spike_count[i];
+    for (int64_t i = 0; i < a_.T * a_.N; ++i) {
+      const char* at = static_cast<const char*>(out.spike_seq) + i * element_;
+      uint16_t bits = 0;
+      if (element_ == 2) memcpy(&bits, at, 2);
+      want += element_ == 2 ? (bits & 0x7fff) != 0 : real_at(out.spike_seq, i) != 0;
+    }
+    counted_spikes += got;
+    return want == got || report("the sum of spike_count", got - want);
   }
 
   bool check_backward() {
@@ -314,9 +283,11 @@ class Case {
 
  public:
   static int chunked;
+  static int64_t counted_spikes;
 };
 
 int Case::chunked = 0;
+int64_t Case::counted_spikes = 0;
 
 }  // namespace
 }  // namespace snn
@@ -328,6 +299,7 @@ int main(int count, char** arguments) {
   for (uint64_t seed = first; seed < first + cases && failed < 10; ++seed) failed += !snn::Case(seed).check();
   if (failed > 0) return 1;
   if (cases > 100 && snn::Case::chunked == 0) return fprintf(stderr, "no case needed chunks of steps\n"), 1;
+  if (cases > 100 && snn::Case::counted_spikes == 0) return fprintf(stderr, "no spike was counted\n"), 1;
   printf("%llu cases, %d of them in chunks of steps, %lld blocks\n", static_cast<unsigned long long>(cases),
          snn::Case::chunked, static_cast<long long>(snn::Emulation::get().blocks_run));
 }
