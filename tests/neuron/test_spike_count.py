@@ -196,7 +196,7 @@ def test_in_a_net_and_in_a_recurrent_container():
     inside.count_spikes = 1
     seen = []
     inside.register_forward_hook(lambda module, args, output: seen.append((module.spike_count, output)))
-    layer.LinearRecurrent(inside, features=5, step_mode="m")(torch.rand(4, 3, 5) * 4)
+    layer.LinearRecurrent(inside, nn.Linear(5, 5), step_mode="m")(torch.rand(4, 3, 5) * 4)
     assert len(seen) == 4 and all(torch.equal(c, counted(s.unsqueeze(0))) for c, s in seen)
     assert inside.spike_count is None, "the steps of a container are no count of the container"
 

@@ -254,7 +254,7 @@ def test_multi_step_with_a_batch_of_params(neuron):
         params = params * (1 + 0.1 * torch.rand(BATCH, len(params), channels, generator=generator, dtype=f64))
 
         def run(x, p, dynamics=dynamics, inner=inner):
-            spike_seq, last, v_seq = ops.multi_step(dynamics, x, None, p, inner, keep_v_seq=True)
+            spike_seq, last, v_seq, _ = ops.multi_step(dynamics, x, None, p, inner, keep_v_seq=True)
             return (spike_seq * 2).sum() + last.square().sum() + v_seq.square().sum(), (spike_seq, last, v_seq)
 
         function = torch.func.grad(run, (0, 1), has_aux=True)

@@ -32,7 +32,7 @@ GRADS = {
 
 
 def forward(**changes):
-    return torch.ops.snncore.lif_forward(**{**ARGUMENTS, "keep_state": True, "keep_v_seq": True, **changes})
+    return torch.ops.snncore.lif_forward(**{**ARGUMENTS, "keep_state": True, "keep_v_seq": True, "samples": B, **changes})
 
 
 def backward(**changes):
@@ -41,7 +41,8 @@ def backward(**changes):
 
 
 def test_the_arguments_above_are_good():
-    spikes, last, v_seq = forward()
+    spikes, last, v_seq, count = forward()
+    assert torch.equal(count, (spikes != 0).flatten(2).sum(2))
     assert spikes.shape == v_seq.shape == X.shape and last.shape == (1, B, C, L)
     grad_x, grad_state, grad_params = backward()
     assert grad_x.shape == X.shape and grad_state.shape == (1, B, C, L) and grad_params.shape == (2, C)
@@ -150,7 +151,7 @@ def test_other_kinds_of_tensors():
     for x in (torch.eye(4).to_sparse(), torch.quantize_per_tensor(torch.rand(4, 4), 0.1, 0, torch.qint8)):
         with pytest.raises((RuntimeError, NotImplementedError)):
             torch.ops.snncore.if_forward(
-                x, None, None, 1, [0.0, 1.0, 0.0, 4.0, 0.0], 0, False, False, 0, False, True, True
+                x, None, None, 1, [0.0, 1.0, 0.0, 4.0, 0.0], 0, False, False, 0, False, True, True, None
             )
     meta = forward(**{k: v.to("meta") for k, v in ARGUMENTS.items() if isinstance(v, torch.Tensor)})
     assert all(t.device.type == "meta" for t in meta) and meta[0].shape == X.shape
@@ -158,7 +159,7 @@ def test_other_kinds_of_tensors():
 
 def test_params_of_a_neuron_without_parameters():
     """IF has none of its own: v_threshold alone, or with alpha."""
-    arguments = (1, [0.0, 1.0, 0.0, 4.0, 0.0], 0, False, False, 0, False, True, True)
+    arguments = (1, [0.0, 1.0, 0.0, 4.0, 0.0], 0, False, False, 0, False, True, True, None)
     for shape in ((0, 1), (3, 1), (3, N), (1, N + 1)):
         with pytest.raises(RuntimeError, match=r"if_forward\.(params|inner)"):
             torch.ops.snncore.if_forward(X, None, torch.ones(shape), *arguments)

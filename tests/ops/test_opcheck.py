@@ -12,15 +12,15 @@ from snncore import ops
 from snncore.neuron import BaseNode
 from snncore.ops.neuron import Dynamics, state_dtype
 
-# what the inputs look like: dtype, state, params, transposed, what is kept of state_last and v_seq
+# what the inputs look like: dtype, state, params, transposed; what is kept of state_last and v_seq, samples to count
 VARIANTS = {
-    "plain": (torch.float32, False, False, False, (False, False)),
-    "state": (torch.float64, True, False, False, (True, True)),
-    "params": (torch.float32, False, True, True, (True, False)),
-    "all": (torch.float64, True, True, True, (True, True)),
-    "alpha": (torch.float64, False, "and alpha", False, (True, True)),
-    "bfloat16": (torch.bfloat16, True, True, False, (False, True)),
-    "float16": (torch.float16, False, False, True, (True, False)),
+    "plain": (torch.float32, False, False, False, (False, False, None)),
+    "state": (torch.float64, True, False, False, (True, True, 2)),
+    "params": (torch.float32, False, True, True, (True, False, 1)),
+    "all": (torch.float64, True, True, True, (True, True, 10)),
+    "alpha": (torch.float64, False, "and alpha", False, (True, True, None)),
+    "bfloat16": (torch.bfloat16, True, True, False, (False, True, 30)),
+    "float16": (torch.float16, False, False, True, (True, False, None)),
 }
 
 
@@ -98,7 +98,7 @@ def test_backward(neuron, variant, given):
 
 def results(d: Dynamics, x, state=None, params=None, inner=1):
     """Return v_seq and the gradient of x, of spikes and potentials."""
-    spikes, _, v_seq = ops.multi_step(d, x, state, params, inner, keep_v_seq=True)
+    spikes, _, v_seq, _ = ops.multi_step(d, x, state, params, inner, keep_v_seq=True)
     ones = torch.ones_like(spikes)
     op = getattr(torch.ops.snncore, f"{d.neuron}_backward")
     return {"v_seq": v_seq, "grad": op(ones, None, ones, x, state, params, inner, *d.arguments, False, False)[0]}

@@ -56,7 +56,7 @@ def _has_kernel(x: Tensor) -> bool:
     return x.device.type == "cpu" or (x.device.type == "cuda" and library.cuda_ready() is None)
 
 
-def _spike_count(x: Tensor, rows: int, fan_out: Tensor | None, fan_eff: Tensor | None) -> Tensor:
+def _spike_count(x: Tensor, rows: int, fan_out: Tensor | None = None, fan_eff: Tensor | None = None) -> Tensor:
     """The same in plain torch: definition, and engine of other devices."""
     lanes = x.numel() // max(rows, 1)
     x = x.reshape(rows, lanes).to(torch.float64)
