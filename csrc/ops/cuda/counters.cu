@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(kThreads) rows_kernel(const CountArgs a, int64
     for (int64_t lane = first + threadIdx.x; lane < begin; lane += kThreads)
       RowPart<Element>(a, x, lane).add(x[lane], sums);
     for (int64_t lane = begin + threadIdx.x * width; lane < end; lane += kThreads * width) {
-      const Raw raw = *reinterpret_cast<const Raw*>(x + lane);
+      const Raw raw = load<Raw>(x + lane);
       Element elements[width];
       memcpy(elements, &raw, sizeof(raw));
       RowPart<Element> at(a, x, lane);

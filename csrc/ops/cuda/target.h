@@ -63,6 +63,12 @@ SNN_DEVICE float decode_half(uint16_t bits) { return __half2float(__ushort_as_ha
 SNN_DEVICE uint16_t encode_half(float x) { return __half_as_ushort(__float2half_rn(x)); }
 SNN_DEVICE uint16_t encode_bfloat16(float x) { return __bfloat16_as_ushort(__float2bfloat16_rn(x)); }
 
+// One access, `at` aligned to its size.
+template <class T>
+SNN_DEVICE T load(const void* at) {
+  return *static_cast<const T*>(at);
+}
+
 // Bit k: thread k of the warp says yes. All threads of `threads` must come here, and no other.
 SNN_DEVICE unsigned ballot(unsigned threads, bool yes) { return __ballot_sync(threads, yes); }
 SNN_DEVICE int count_bits(unsigned bits) { return __popc(bits); }

@@ -195,6 +195,12 @@ void copy_wait() {
   }
 }
 
+template <class T>
+T load(const void* at) {
+  check_aligned(at, int(sizeof(T)));
+  return *static_cast<const T*>(at);
+}
+
 inline unsigned ballot(unsigned threads, bool yes) {
   Emulation& e = Emulation::get();
   const unsigned mine = threadIdx.x, bit = 1u << mine % 32;
