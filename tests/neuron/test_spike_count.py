@@ -241,7 +241,7 @@ def test_op_takes_any_samples_that_divide():
 def test_wrong_samples(samples):
     node, x_seq = LIFNode(), torch.rand(3, 4, 6)
     for grad in (True, False):
-        with torch.set_grad_enabled(grad), pytest.raises(RuntimeError, match=r"lif_forward\.samples: must divide the 24"):
+        with torch.set_grad_enabled(grad), pytest.raises(RuntimeError, match=r"lif_forward\.samples: must divide the"):
             ops.multi_step(dynamics(node), x_seq, samples=samples)
     if samples not in (0, 5, 7, 25, 48):
         with pytest.raises(RuntimeError, match=r"lif_forward\.samples"):

@@ -210,7 +210,9 @@ def test_no_gradient():
 def test_opcheck(dtype):
     x = (torch.rand(4, 6) < 0.5).to(dtype)
     fan = torch.arange(3, dtype=torch.int32)
-    for given in ((x, 4, None, None), (x.t(), 6, None, None), (x, 4, fan, None), (x, 2, fan, fan), (x[:0], 0, None, None)):
+    maps_of = {4: (fan, None), 2: (fan, fan)}
+    plain = [(x, 4, None, None), (x.t(), 6, None, None), (x[:0], 0, None, None)]
+    for given in (*plain, *((x, rows, *given) for rows, given in maps_of.items())):
         done = torch.library.opcheck(torch.ops.snncore.spike_count.default, given)
         assert set(done.values()) == {"SUCCESS"}, done
     done = torch.library.opcheck(torch.ops.snncore.overlap_count.default, (x[None], x[None, :2]))

@@ -32,7 +32,8 @@ GRADS = {
 
 
 def forward(**changes):
-    return torch.ops.snncore.lif_forward(**{**ARGUMENTS, "keep_state": True, "keep_v_seq": True, "samples": B, **changes})
+    wants = {"keep_state": True, "keep_v_seq": True, "samples": B}
+    return torch.ops.snncore.lif_forward(**{**ARGUMENTS, **wants, **changes})
 
 
 def backward(**changes):

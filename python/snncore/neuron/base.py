@@ -201,7 +201,7 @@ class BaseNode(Engines):
     def __getstate__(self) -> dict[str, Any]:
         # State belongs to a run, not to the module: a copy starts from rest (and a live graph cannot be copied).
         # Nor has anybody asked the copy to count.
-        left = {"state": None, "v_seq": None, "count_spikes": 0, "spike_count": None, "_said": set()}
+        left: dict[str, Any] = {"state": None, "v_seq": None, "count_spikes": 0, "spike_count": None, "_said": set()}
         return {**super().__getstate__(), **left}  # type: ignore[no-untyped-call]
 
     # ---- forward -----------------------------------------------------------------------------------------------

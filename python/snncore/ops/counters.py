@@ -67,15 +67,16 @@ def _spike_count(x: Tensor, rows: int, fan_out: Tensor | None = None, fan_eff: T
     fraction = ((size != size.round()) | ~(size <= _INTEGERS_TO)).any(1)
     whole = torch.where(fraction.unsqueeze(1), 0.0, size).long()
     flags = (x < 0).any(1).long() * NEGATIVE + (size > 1).any(1).long() * ABOVE_ONE + fraction.long() * FRACTION
-    columns = [nonzero.sum(1), whole.sum(1), (nonzero * fan).sum(1), (whole * fan).sum(1), (nonzero * eff).sum(1), flags]
-    return torch.stack(columns, dim=1)
+    sums = (nonzero, whole, nonzero * fan, whole * fan, nonzero * eff)
+    return torch.stack([*(s.sum(1) for s in sums), flags], dim=1)
 
 
 def overlap_count(left: Tensor, right: Tensor) -> Tensor:
     """Count what meets in ``left @ right^T``.
 
     Args:
-        left: [batch, M, K]; right: [batch, N, K]; floating, integer or bool.
+        left: [batch, M, K]; floating, integer or bool.
+        right: [batch, N, K]; likewise.
 
     Returns:
         int64 [batch, 3]: pairs of non-zero elements that are multiplied with each other; non-zero elements of ``left``;

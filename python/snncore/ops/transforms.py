@@ -120,16 +120,16 @@ def register_vmap_rules(neuron: str) -> None:
         info: Any, dims: tuple[Any, ...], x: Tensor, state: Any, params: Any, inner: int, *rest: Any
     ) -> tuple[Any, Any]:
         batch = _Batch(info.batch_size, x, dims[0], _one_of(params, dims[2]), inner, apart=dims[2] is not None)
-        *rest, samples = rest
+        *plain, samples = rest
         *outputs, count = forward_op(
-            batch.fold(x, dims[0]), batch.fold(state, dims[1]), batch.fold_params(params, dims[2]), batch.inner, *rest,
+            batch.fold(x, dims[0]), batch.fold(state, dims[1]), batch.fold_params(params, dims[2]), batch.inner, *plain,
             None if samples is None or batch.apart else batch.size * samples,
         )  # fmt: skip
-        kept = (True, *rest[-2:], samples is not None)
+        kept = (True, *plain[-2:], samples is not None)
         results = [batch.unfold(o) if keep else o for o, keep in zip(outputs, kept[:3], strict=True)]
         if samples is not None and batch.apart:  # the lanes of a sample do not lie together
             spikes = results[0]
-            count = reference.spike_count(spikes.flatten(0, 1), samples).unflatten(0, spikes.shape[:2])
+            count = reference.spike_count(spikes.flatten(0, 1), samples).view(*spikes.shape[:2], samples)
         elif samples is not None:
             count = count.view(-1, batch.size, samples).movedim(1, 0)
         return (*results, count), tuple(0 if keep else None for keep in kept)
