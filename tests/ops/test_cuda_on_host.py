@@ -1,9 +1,9 @@
 """The CUDA kernels' logic without a GPU: csrc/ops/cuda compiled as C++ over an emulation, against the CPU kernels.
 
-tests/ops/cuda_on_host/main.cpp (neurons) and counters.cpp (counting ops) make random calls (shapes, strides,
-alignment, dtypes, parameters, devices of many sizes) and compare bits. AddressSanitizer watches the tensors and shared memory
-where the compiler has it. What only a device can show (that its instructions do what the emulation does, and how fast) is in
-tests/neuron/test_cuda.py.
+tests/ops/cuda_on_host/main.cpp (neurons) and counters.cpp (counting ops) make random calls (shapes, strides, alignment,
+dtypes, parameters, devices of many sizes) and compare bits. AddressSanitizer watches the tensors and shared memory
+where the compiler has it. What only a device can show (that its instructions do what the emulation does, and how fast)
+is in tests/neuron/test_cuda.py.
 """
 
 from __future__ import annotations
