@@ -6,7 +6,8 @@ thing as a readable loop. Importing this room loads the library, once.
 
 from .library import build_info, cuda_ready, keep_freed_blocks, set_cpu_capability
 
-# isort: split - the library first: it says in one line what is wrong with it or with torch
+# the library first: it says in one line what is wrong with it or with torch
+# isort: split
 from .counters import overlap_count, spike_count
 from .neuron import NEURON_TABLE, SURROGATE_NAMES, Dynamics, multi_step
 
