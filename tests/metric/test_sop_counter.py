@@ -223,9 +223,11 @@ def test_nets_that_cannot_be_watched_are_refused():
 
 
 def test_a_traced_part_counts_under_the_name_of_what_holds_it():
-    net = nn.Sequential(torch.jit.trace(nn.Linear(6, 4), spikes(B, 6)), nn.Linear(4, 2))
-    sop = counted(net, spikes(B, 6))
-    assert [name for name, *_ in operations(sop)] == ["", "1"]
+    conv = nn.Conv1d(6, 4, 3)
+    net, x = nn.Sequential(torch.jit.trace(conv, spikes(B, 6, 9)), nn.Flatten(), nn.Linear(28, 2)), spikes(B, 6, 9)
+    sop = counted(net, x)
+    assert [(name, kind) for name, kind, *_ in operations(sop)] == [("", "conv"), ("2", "linear")]
+    assert torch.equal(operations(sop)[0][2], total(counted(conv, x)))
 
 
 def test_another_thread_is_refused():

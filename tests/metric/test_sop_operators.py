@@ -111,11 +111,15 @@ def windows(x):
     return x.unfold(2, 4, 4).permute(0, 2, 1, 3).reshape(-1, 2, 4, 1)
 
 
+def last(x):
+    return x.to(memory_format=torch.channels_last)
+
+
 CONV = {
     "F.conv2d": (lambda net, x: F.conv2d(x, net.w, padding=1), {"padding": 1}),
     "same": (lambda net, x: F.conv2d(x, net.w, padding="same"), {"padding": 1}),
     "F.pad before": (lambda net, x: F.conv2d(F.pad(x, (1, 1, 1, 1)), net.w), {"padding": 1}),
-    "channels_last": (lambda net, x: F.conv2d(x.to(memory_format=torch.channels_last), net.w, padding=1), {"padding": 1}),
+    "channels_last": (lambda net, x: F.conv2d(last(x), net.w, padding=1), {"padding": 1}),
     "strided view": (lambda net, x: F.conv2d(x.repeat(1, 1, 2, 2)[:, :, ::2, ::2].contiguous(), net.w), {}),
     "cut out": (lambda net, x: F.conv2d(F.pad(x, (-1, -1, 0, 0)), net.w), {}),
     "expanded": (lambda net, x: F.conv2d(x[:, :1].expand(-1, 2, -1, -1), net.w), {}),
@@ -322,6 +326,7 @@ def layer_call(layer, x, batch_first, need_weights):
 # ---- named, not counted ----------------------------------------------------------------------------------------------
 
 OUTSIDE = torch.randn(D, 6)
+BYTES = torch.ones(32, 32, dtype=torch.int8)
 SPARSE = (torch.eye(D) * 2).to_sparse_csr()
 UNCOUNTED = {
     "nn.LSTM": (lambda net, x: net.layer(x)[0], {"layer": nn.LSTM(D, 4)}, "shows none of its steps"),
@@ -337,8 +342,12 @@ UNCOUNTED = {
     "two weights": (lambda net, x: x + (net.w @ net.w).sum(), {"w": torch.randn(D, D)}, "weights with weights"),
     "matrix times vector": (lambda net, x: net.w @ x[0, 0], {"w": torch.randn(D, D)}, "one vector"),
     "sparse": (lambda net, x: torch.mm(SPARSE, x[0].t()), {}, "neither operand|sparse|dense"),
-    "complex": (lambda net, x: F.linear(x.to(torch.complex64), net.w), {"w": torch.randn(6, D, dtype=torch.complex64)}, "complex"),
-    "int8": (lambda net, x: torch._int_mm(torch.ones(32, 32, dtype=torch.int8), torch.ones(32, 32, dtype=torch.int8)), {}, "quantized"),
+    "complex": (
+        lambda net, x: F.linear(x.to(torch.complex64), net.w),
+        {"w": torch.randn(6, D, dtype=torch.complex64)},
+        "complex",
+    ),
+    "int8": (lambda net, x: torch._int_mm(BYTES, BYTES), {}, "quantized"),
 }  # fmt: skip
 
 
@@ -366,7 +375,8 @@ def test_an_operator_of_somebody_else_that_takes_a_weight():
 
 # every operator of torch that sounds as if it held synapses is counted, named, or listed here with the reason
 HARMLESS = {
-    "_fused_sdp_choice": "only chooses", "_addmm_activation": "counted",
+    "_fused_sdp_choice": "only chooses", "_cslt_sparse_mm_search": "only chooses",
+    "_cudnn_rnn_flatten_weight": "rearranges weights", "_addmm_activation": "counted",
     "chain_matmul": "composite", "linalg_multi_dot": "composite",
 }  # fmt: skip
 SOUNDS = re.compile(

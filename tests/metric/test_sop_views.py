@@ -29,8 +29,9 @@ def images():
 def net():
     torch.manual_seed(0)
     built = nn.Sequential(
-        layer.Conv2d(1, 4, 3, padding=1), IFNode(v_threshold=0.3), layer.Conv2d(4, 6, 3, stride=2, padding=1, bias=False),
-        IFNode(v_threshold=0.1), layer.Flatten(), layer.Linear(96, 10),
+        layer.Conv2d(1, 4, 3, padding=1), IFNode(v_threshold=0.3),
+        layer.Conv2d(4, 6, 3, stride=2, padding=1, bias=False), IFNode(v_threshold=0.1), layer.Flatten(),
+        layer.Linear(96, 10),
     )  # fmt: skip
     functional.set_step_mode(built, "m")
     return built

@@ -206,6 +206,7 @@ def attention(forward: Forward, args: dict[str, Any]) -> None:
 
 _COUNTED: dict[str, Count] = {
     "convolution": convolution,
+    "_convolution": convolution,  # as traced modules call it
     "addmm": addmm,
     "addmm_": addmm,
     "_addmm_activation": addmm,
@@ -237,6 +238,7 @@ _GROUPED = "it multiplies matrices of several sizes, whose rows are not those of
 _WHY_UNCOUNTED = {
     _ATTENTION: "_native_multi_head_attention _transformer_encoder_layer_fwd _triton_multi_head_attention "
     "_triton_scaled_dot_attention _flash_attention_forward _efficient_attention_forward _cudnn_attention_forward "
+    "_flash_attention_forward_no_dropout_inplace _scaled_dot_product_attention_math_for_mps "
     "_nested_compute_contiguous_strides_offsets",
     _RECURRENT: "lstm gru rnn_tanh rnn_relu _cudnn_rnn mkldnn_rnn_layer miopen_rnn _lstm_mps _thnn_fused_lstm_cell "
     "_thnn_fused_gru_cell quantized_lstm_cell quantized_gru_cell quantized_rnn_relu_cell quantized_rnn_tanh_cell",
@@ -251,10 +253,12 @@ _WHY_UNCOUNTED = {
     "cudnn_convolution_relu cudnn_convolution_add_relu miopen_convolution miopen_convolution_transpose "
     "miopen_depthwise_convolution miopen_convolution_relu miopen_convolution_add_relu _slow_conv2d_forward "
     "slow_conv3d_forward slow_conv_dilated2d slow_conv_dilated3d slow_conv_transpose2d slow_conv_transpose3d "
-    "_conv_depthwise2d conv_depthwise3d _nnpack_spatial_convolution conv_tbc mps_convolution",
-    _GROUPED: "addbmm addbmm_ _grouped_mm _scaled_grouped_mm _scaled_grouped_mm_v2 segment_mm",
+    "_mps_convolution _mps_convolution_transpose _conv_depthwise2d conv_depthwise3d _nnpack_spatial_convolution conv_tbc mps_convolution",
+    _GROUPED: "addbmm addbmm_ _foreach_mm _grouped_mm _scaled_grouped_mm _scaled_grouped_mm_v2 segment_mm",
+    "it writes to a tensor it was given (out=)": "linear",
     "a bilinear layer multiplies two inputs with each weight": "_trilinear",
-    "an embedding looks rows up": "embedding embedding_renorm_ _embedding_bag _embedding_bag_forward_only",
+    "an embedding looks rows up": "embedding embedding_renorm embedding_renorm_ _embedding_bag "
+    "_embedding_bag_forward_only",
 }
 
 UNCOUNTED: dict[Any, str] = {

@@ -29,8 +29,8 @@ class _Plan(NamedTuple):
     """What to do with an operator: worked out once, since thousands run.
 
     Attributes:
-        composite: it consists of others, which are to be seen. Torch takes such an operator apart before a mode sees it,
-            but not in inference mode.
+        composite: it consists of others, which are to be seen. Torch takes such an operator apart before a mode sees
+            it, but not in inference mode.
         counts: called before it in a forward of the net.
         notes: called after it in a forward of the net.
         writes: it changes an argument in place.
