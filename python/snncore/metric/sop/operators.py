@@ -253,7 +253,8 @@ _WHY_UNCOUNTED = {
     "cudnn_convolution_relu cudnn_convolution_add_relu miopen_convolution miopen_convolution_transpose "
     "miopen_depthwise_convolution miopen_convolution_relu miopen_convolution_add_relu _slow_conv2d_forward "
     "slow_conv3d_forward slow_conv_dilated2d slow_conv_dilated3d slow_conv_transpose2d slow_conv_transpose3d "
-    "_mps_convolution _mps_convolution_transpose _conv_depthwise2d conv_depthwise3d _nnpack_spatial_convolution conv_tbc mps_convolution",
+    "_mps_convolution _mps_convolution_transpose "
+    "_conv_depthwise2d conv_depthwise3d _nnpack_spatial_convolution conv_tbc mps_convolution",
     _GROUPED: "addbmm addbmm_ _foreach_mm _grouped_mm _scaled_grouped_mm _scaled_grouped_mm_v2 segment_mm",
     "it writes to a tensor it was given (out=)": "linear",
     "a bilinear layer multiplies two inputs with each weight": "_trilinear",
