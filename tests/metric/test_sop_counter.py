@@ -18,6 +18,7 @@ from snncore import functional, layer
 from snncore.encoding import direct
 from snncore.errors import ArgumentError, StateError
 from snncore.metric import FiringRate, SopCounter
+from snncore.metric.sop.forward import Forward
 from snncore.neuron import IFNode
 
 T, B = 4, 3
@@ -526,6 +527,79 @@ def test_a_static_first_layer_counts_once_or_at_every_step():
     assert torch.equal(once[0][3] * T, every[0][3]) and torch.equal(every[0][3], full[0][3]) and bool(every[0][3].all())
     for row in (1, 2):
         assert torch.equal(once[row][2], full[row][2]) and torch.equal(every[row][2], full[row][2])
+
+
+# ---- counts that neurons hand over -------------------------------------------------------------------------------------
+
+
+class Direct(nn.Module):
+    """Neurons whose spikes go straight into linear layers, and some whose spikes do not."""
+
+    def __init__(self, neuron=IFNode, between=None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.node = layer.Linear(6, 8), neuron(v_threshold=0.3)
+        self.second, self.third = layer.Linear(8, 6), nn.Linear(8, 4, bias=False)
+        self.between = between or (lambda spikes: spikes)
+        functional.set_step_mode(self, "m")
+
+    def forward(self, x):
+        spikes = self.between(self.node(self.first(x)))
+        once = self.second(spikes), self.third(spikes)
+        again = self.between(self.node(self.first(x * 0.5)))  # the same neuron, other spikes
+        return *once, self.third(spikes), self.third(again)
+
+
+class Halves(IFNode):
+    def forward(self, x):
+        return super().forward(x) * 0.5
+
+
+def zero_some(spikes):
+    spikes[:, :, ::2] = 0
+    return spikes
+
+
+def zero_some_data(spikes):
+    spikes.data[:, :, ::2].zero_()
+    return spikes
+
+
+BETWEEN = {
+    "nothing": None, "in place": zero_some, "in place on .data": zero_some_data, "scaled": lambda spikes: spikes * 2,
+    "turned": lambda spikes: spikes.transpose(0, 1).contiguous().transpose(0, 1), "flipped": lambda s: s.flip(2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("neuron", [IFNode, Halves])
+@pytest.mark.parametrize("between", BETWEEN)
+def test_counts_of_neurons_equal_a_pass_over_their_spikes(between, neuron, monkeypatch):
+    batches = [torch.rand(T, n, 6, generator=torch.Generator().manual_seed(n)) for n in (3, 3, 2)]
+
+    def run():
+        with torch.no_grad(), SopCounter(net) as sop:
+            for x in batches:
+                net(x)
+                asked.append(net.node.count_spikes)
+        return sop
+
+    asked, net = [], Direct(neuron, BETWEEN[between])
+    by_neuron = run()
+    used = between in ("nothing", "turned") and neuron is IFNode
+    assert asked == [int(used and between == "nothing")] * 3
+    assert net.node.count_spikes == 0
+    monkeypatch.setattr(Forward, "spiked", lambda *args: None)
+    assert same(run(), by_neuron)
+
+
+def test_neurons_are_asked_once_and_released_after_an_exception():
+    net, x = Direct(), torch.rand(T, B, 6)
+    with pytest.raises(KeyError), SopCounter(net) as outer, SopCounter(net) as inner:
+        net(x)
+        net(x)
+        assert net.node.count_spikes == 2
+        raise KeyError
+    assert net.node.count_spikes == 0 and same(outer, inner) and same(outer, counted(net, x, x))
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------

@@ -97,6 +97,7 @@ class SopCounter:
         self._goes_on = False  # it is a further step of the same samples
         self._installed: ExitStack | None = None
         self._thread = 0
+        self._asked: set[BaseNode] = set()  # neurons that count their spikes for this counter
         self._stepped: list[nn.Module] = []  # modules with a step mode
 
     # ---- the block -----------------------------------------------------------------------------------------------
@@ -106,6 +107,7 @@ class SopCounter:
             raise StateError("SopCounter: must not be entered twice at once; make another one")
         self._weights.read()
         self._thread = threading.get_ident()
+        self._asked.clear()
         self._stepped = [module for module in self.net.modules() if hasattr(module, "step_mode")]
         with ExitStack() as installed:
             for name, module in self.net.named_modules():
@@ -218,6 +220,8 @@ class SopCounter:
 
     def _leave(self, name: str, module: nn.Module, args: Any, out: Any) -> None:
         frames = self._watch.forward.frames if self._watch.forward is not None else []
+        if self._watch.forward is not None and isinstance(module, BaseNode):
+            self._watch.forward.spiked(module, out)
         if frames and frames[-1].name == name:  # an exception may have come before _enter
             frames.pop()
 
@@ -229,8 +233,21 @@ class SopCounter:
     def _end(self, name: str, module: nn.Module, args: Any, out: Any) -> None:
         self._leave(name, module, args, out)
         if self._watch.forward is not None and not self._watch.forward.frames:
+            self._ask(self._watch.forward.direct)
             self._watch.forward = None
             self._weights.forget_freed()
+
+    def _ask(self, nodes: set[BaseNode]) -> None:
+        """Ask neurons to count their spikes while they write them, until the end of the block."""
+        assert self._installed is not None
+        for node in nodes - self._asked:
+            self._asked.add(node)
+            node.count_spikes += 1
+            self._installed.callback(_release, node)
+
+
+def _release(node: BaseNode) -> None:
+    node.count_spikes -= 1
 
 
 def _check_net(net: nn.Module) -> None:

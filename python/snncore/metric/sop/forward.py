@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.weak import TensorWeakRef
 
+from ...neuron import BaseNode
 from .fan_out import Margins
 from .maps import FanOutMaps
 from .record import Geometry, LayerRecord, NeuronRecord, Part, Record
@@ -63,6 +65,8 @@ class Forward:
         self.uncounted: dict[tuple[str, str], str] = {}
         self.neurons: dict[str, NeuronRecord] = {}
         self.counted: list[_Call] = []
+        self.direct: set[BaseNode] = set()  # neurons whose spikes a layer took that needs no more than their number
+        self._spikes: list[tuple[TensorWeakRef, int, BaseNode, Tensor | None]] = []  # what neurons put out
         self._padded: list[tuple[TensorWeakRef, Margins]] = []
         # The last tensors made by folding dimensions, and what they were folded from. They are views, kept so that
         # their addresses stay their own.
@@ -95,6 +99,30 @@ class Forward:
     def margins(self, x: Tensor) -> Margins | None:
         """Return the margins of zeros of ``x``; None: it has none."""
         return next((margins for ref, margins in self._padded if ref() is x), None)
+
+    def spiked(self, node: BaseNode, out: Any) -> None:
+        """Remember that ``node`` put out ``out``, if that is known to hold zeros and ones only."""
+        fires = type(node).fire is BaseNode.fire and type(node).emit is BaseNode.emit and not node.smooth
+        if fires and type(node).forward is BaseNode.forward and isinstance(out, Tensor) and not out.is_inference():
+            self._spikes = [kept for kept in self._spikes if kept[0]() is not None]
+            self._spikes.append((TensorWeakRef(out), out._version, node, node.spike_count))
+
+    def written(self) -> None:
+        """Forget what neurons put out: an operator has just written to some tensor."""
+        self._spikes.clear()
+
+    def spike_count(self, x: Tensor, place: Place) -> Tensor | None:
+        """Return int64 [rows], the spikes in ``x``, if it is what a neuron put out and the neuron has counted them."""
+        for ref, version, node, count in self._spikes:
+            out = ref()
+            if out is None or out.numel() != x.numel() or out._version != version or out.is_inference():
+                continue
+            if out.data_ptr() != x.data_ptr() or not (out.is_contiguous() and x.is_contiguous()) or place.axis:
+                continue
+            self.direct.add(node)
+            if count is not None and count.numel() == place.rows:
+                return count.flatten()
+        return None
 
     def place(self, sizes: tuple[int, ...]) -> Place | str:
         """Return which rows are whose, from the leading dimensions of a tensor, or why that cannot be told."""

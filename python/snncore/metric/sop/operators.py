@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from ...ops import overlap_count, spike_count
+from ...ops.counters import COLUMNS
 from .fan_out import Convolution, Margins
 from .forward import Forward, Place
 from .maps import ConvolutionMaps
-from .record import Geometry
+from .record import NNZ, SUM_ABS, Geometry
 
 __all__ = ["COUNTED", "UNCOUNTED"]
 
@@ -133,7 +134,9 @@ def _linear(forward: Forward, x: Tensor, w: Tensor, added: Tensor | None) -> Non
     rows, (n_in, n_out) = found.rows, w.shape
     tokens = x.numel() // (rows * n_in) if rows * n_in else 0
     eff = forward.maps.of_linear(w)
-    counts = spike_count(x, rows, eff, eff)
+    counts = _ones(forward.spike_count(x, found)) if eff is None else None
+    if counts is None:
+        counts = spike_count(x, rows, eff, eff)
     dense = tokens * n_in * n_out
     bias = added is not None and added in forward.weights
     geometry = Geometry(
@@ -141,6 +144,15 @@ def _linear(forward: Forward, x: Tensor, w: Tensor, added: Tensor | None) -> Non
         weights=w.numel() + (added.numel() if added is not None and bias else 0),
     )  # fmt: skip
     forward.add("linear", counts, geometry, found)
+
+
+def _ones(nonzero: Tensor | None) -> Tensor | None:
+    """Return the columns of rows that hold so many ones, and else zeros."""
+    if nonzero is None:
+        return None
+    counts = nonzero.new_zeros(len(nonzero), len(COLUMNS))
+    counts[:, NNZ] = counts[:, SUM_ABS] = nonzero
+    return counts
 
 
 def _product(forward: Forward, left: Tensor, right: Tensor) -> None:

@@ -70,6 +70,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             out = func(*args, **kwargs)
         if plan.writes:
             self._weights.written((args, kwargs))
+            if forward is not None:
+                forward.written()
         if forward is not None:
             if plan.notes is not None:
                 plan.notes(forward, args, kwargs, out)
