@@ -529,7 +529,7 @@ def test_a_static_first_layer_counts_once_or_at_every_step():
         assert torch.equal(once[row][2], full[row][2]) and torch.equal(every[row][2], full[row][2])
 
 
-# ---- counts that neurons hand over -------------------------------------------------------------------------------------
+# ---- counts that neurons hand over --------------------------------------------------------------------------------
 
 
 class Direct(nn.Module):
