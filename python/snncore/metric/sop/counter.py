@@ -57,10 +57,13 @@ class SopCounter:
     nor a layer called on its own. A net under ``torch.compile`` runs uncompiled in the block. Entering again adds to
     the counts. At exit everything installed is removed; the counts stay.
 
-    Samples and steps: in step mode 'm' the net's first tensor is [T, B, *]; in 's' it is [B, *], and the calls from one
-    ``functional.reset_net`` to the next are the steps of the same B samples. Inside the net, time comes before the
+    Samples and steps: where a module of the net is in step mode 'm', the net's first tensor is [T, B, *]; else it is
+    [B, *], and the calls from one ``functional.reset_net`` to the next are the steps of the same B samples. Inside the net, time comes before the
     batch. A layer that a net with T steps calls on B rows is one step of a loop if it is called T times in a forward
     (or 2T, ...), else computed once for all steps.
+
+    Attributes:
+        record: what was gathered on this rank, as whole numbers.
 
     Args:
         net: any module; not a scripted one, not a DataParallel on several devices.
@@ -93,8 +96,8 @@ class SopCounter:
         self._maps = FanOutMaps(self._weights)
         self.record = Record()
         self._watch = Watch(self._weights)
-        self._called: set[BaseNode] = set()  # neurons in step mode 's' that it has called
-        self._goes_on = False  # it is a further step of the same samples
+        self._called: set[BaseNode] = set()  # neurons in step mode 's' that the running forward has called
+        self._goes_on = False  # the running forward is a further step of the same samples
         self._installed: ExitStack | None = None
         self._thread = 0
         self._asked: set[BaseNode] = set()  # neurons that count their spikes for this counter
