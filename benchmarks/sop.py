@@ -42,7 +42,7 @@ from common import (
 
 NONE, OURS, PEER, BENCH = "none", "snncore SopCounter", "SpikingJelly SynOpCounter", "NeuroBench SynapticOperations"
 
-BATCHES = 8  # for which a counter is entered once; a data set has hundreds
+BATCHES = 16  # for which a counter is entered once; a data set has hundreds
 
 
 def parse() -> tuple[argparse.Namespace, argparse.ArgumentParser]:

@@ -58,9 +58,9 @@ class SopCounter:
     the counts. At exit everything installed is removed; the counts stay.
 
     Samples and steps: where a module of the net is in step mode 'm', the net's first tensor is [T, B, *]; else it is
-    [B, *], and the calls from one ``functional.reset_net`` to the next are the steps of the same B samples. Inside the net, time comes before the
-    batch. A layer that a net with T steps calls on B rows is one step of a loop if it is called T times in a forward
-    (or 2T, ...), else computed once for all steps.
+    [B, *], and the calls from one ``functional.reset_net`` to the next are the steps of the same B samples. Inside the
+    net, time comes before the batch. A layer that a net with T steps calls on B rows is one step of a loop if it is
+    called T times in a forward (or 2T, ...), else computed once for all steps.
 
     Attributes:
         record: what was gathered on this rank, as whole numbers.
@@ -201,24 +201,26 @@ class SopCounter:
 
     def _check_neuron(self, forward: Forward, name: str, node: BaseNode, x: Tensor, many: bool) -> None:
         T, B = forward.T, forward.B
-        what = f"SopCounter: the neuron {name!r} sees"
         if many and x.dim() >= 2 and (x.shape[0] != T or x.shape[1] % max(B, 1)):
             raise StateError(
-                f"{what} steps and samples {list(x.shape[:2])} where the net's input says [{T}, {B}]; pass time_steps "
-                "to the counter if the net takes [B, *], or batch_dim"
+                f"SopCounter: the neuron {name!r} sees steps and samples {list(x.shape[:2])} where the net's input says "
+                f"[{T}, {B}]; pass time_steps to the counter if the net takes [B, *], or batch_dim"
             )
         if not many and x.dim() >= 1 and x.shape[0] % max(B, 1):
             raise StateError(
-                f"{what} {x.shape[0]} samples where the net's input says {B}; pass batch_dim to the counter"
+                f"SopCounter: the neuron {name!r} sees {x.shape[0]} samples where the net's input says {B}; pass "
+                "batch_dim to the counter"
             )
         if not many and T == 1 and node in self._called:
             raise StateError(
-                f"{what} more than one step in a forward of one; pass time_steps to the counter if the net makes its "
-                "steps inside, and batch_dim=1 if it takes [T, B, *]"
+                f"SopCounter: the neuron {name!r} sees more than one step in a forward of one; pass time_steps to the "
+                "counter if the net makes its steps inside, and batch_dim=1 if it takes [T, B, *]"
             )
         if not many:
             self._called.add(node)
-        known = forward.neurons.setdefault(name, NeuronRecord(0, node._states()))
+        known = forward.neurons.get(name)
+        if known is None:
+            known = forward.neurons[name] = NeuronRecord(0, node._states())
         known.updates += x.numel()
 
     def _leave(self, name: str, module: nn.Module, args: Any, out: Any) -> None:
