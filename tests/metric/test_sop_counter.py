@@ -14,10 +14,11 @@ from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from torch.utils.checkpoint import checkpoint
 
-from snncore import functional, layer
+from snncore import functional, layer, ops
 from snncore.encoding import direct
 from snncore.errors import ArgumentError, StateError
 from snncore.metric import FiringRate, SopCounter
+from snncore.metric.sop import operators
 from snncore.metric.sop.forward import Forward
 from snncore.neuron import IFNode
 
@@ -487,6 +488,30 @@ def test_loops_over_time_inside_the_net():
     assert per_step(sop) == {f"body.{name}": steps for name, steps in per_step(repeated).items()}
 
 
+def test_a_layer_called_twice_in_each_step_of_a_loop():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(6, 6, bias=False)
+
+        def forward(self, x):
+            for step in x:
+                self.layer(self.layer(step) * 0)
+
+    x = (torch.rand(T, B, 6) < 0.5).float()
+    sop = counted(Twice(), x, batch_dim=1)
+    first, second = (record.runs[0][0].counts[..., 0] for record in sop.record.layers.values())
+    assert torch.equal(first, x.count_nonzero(2)) and not second.any()
+
+
+def test_tokens_as_many_as_steps_on_a_static_input():
+    net = nn.Sequential(layer.Linear(6, 5))
+    functional.set_step_mode(net, "m")
+    x = spikes(B, T, 6)
+    sop = counted(net, direct(x, T))
+    assert torch.equal(total(sop), x.sum((1, 2)).double() * 5) and not sop.record.uncounted
+
+
 @pytest.mark.parametrize(("sequence", "options"), [(False, {}), (True, {}), (True, {"time_steps": T})])
 def test_a_loop_that_is_not_told_is_an_error(sequence, options):
     x = frames() if sequence else images()
@@ -584,12 +609,16 @@ def test_counts_of_neurons_equal_a_pass_over_their_spikes(between, neuron, monke
         return sop
 
     asked, net = [], Direct(neuron, BETWEEN[between])
+    passes = []
+    monkeypatch.setattr(operators, "spike_count", lambda *args: passes.append(1) or ops.spike_count(*args))
     by_neuron = run()
+    first_passes = len(passes)
     used = between in ("nothing", "turned") and neuron is IFNode
     assert asked == [int(used and between == "nothing")] * 3
     assert net.node.count_spikes == 0
     monkeypatch.setattr(Forward, "spiked", lambda *args: None)
     assert same(run(), by_neuron)
+    assert (len(passes) - first_passes > first_passes) == (asked[0] == 1)
 
 
 def test_neurons_are_asked_once_and_released_after_an_exception():

@@ -239,7 +239,8 @@ def test_memory_that_is_freed_and_taken_again_is_no_weight():
     assert not missing(sop) and {row[1] for row in operations(sop)} == {"matmul"}
 
 
-def test_a_state_in_a_buffer_is_an_input():
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_state_in_a_buffer_is_an_input(copied):
     class Stateful(nn.Module):
         def __init__(self):
             super().__init__()
@@ -247,7 +248,7 @@ def test_a_state_in_a_buffer_is_an_input():
             self.back = nn.Linear(D, 6, bias=False)
 
         def forward(self, x):
-            y = self.back(self.before.abs())  # computed from a buffer alone
+            y = self.back(self.before.abs() if copied else self.before)
             self.before.copy_(x)
             return y
 

@@ -77,6 +77,7 @@ def test_padding_is_what_the_paper_counts_too_much():
     exact, paper = operations(sop)[1][2], operations(sop, "paper")[1][2]
     assert bool((paper > exact).all())
     assert torch.equal(operations(sop)[0][3], torch.full((B,), 4.0 * (3 * 8 - 2) ** 2, dtype=torch.float64))
+    assert operations(sop, "spikingjelly")[0][3].tolist() == [FLOPS[0]] * B
 
 
 @pytest.mark.parametrize(

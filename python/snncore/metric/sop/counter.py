@@ -203,7 +203,7 @@ class SopCounter:
         T, B = forward.T, forward.B
         if many and x.dim() >= 2 and (x.shape[0] != T or x.shape[1] % max(B, 1)):
             raise StateError(
-                f"SopCounter: the neuron {name!r} sees steps and samples {list(x.shape[:2])} where the net's input says "
+                f"SopCounter: the neuron {name!r} sees steps and samples {list(x.shape[:2])}, the net's input says "
                 f"[{T}, {B}]; pass time_steps to the counter if the net takes [B, *], or batch_dim"
             )
         if not many and x.dim() >= 1 and x.shape[0] % max(B, 1):
