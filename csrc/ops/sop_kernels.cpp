@@ -13,28 +13,39 @@ constexpr int kBlock = 2048;
 
 // Sums of one block, short enough for 32 bits.
 struct BlockSums {
-  int32_t nnz, fan, eff, flags;
+  int32_t nnz, ones, fan, eff;
 };
 
-// fan and eff may be null.
+// One pass, since x often comes from beyond the caches. kMaps: of fan, eff, how many are there.
+template <int kMaps, class Real>
+BlockSums sum_nonzero(const Real* x, const int32_t* fan, const int32_t* eff, int n) {
+  int32_t nnz = 0, ones = 0, fans = 0, effs = 0;
+#pragma omp simd reduction(+ : nnz, ones, fans, effs)
+  for (int i = 0; i < n; ++i) {
+    const int32_t there = -int32_t(x[i] != Real(0));  // all bits or none: no branch around the loads
+    nnz -= there;
+    ones += x[i] == Real(1) ? 1 : 0;
+    if constexpr (kMaps > 0) fans += fan[i] & there;
+    if constexpr (kMaps > 1) effs += eff[i] & there;
+  }
+  return {nnz, ones, fans, effs};
+}
+
 template <class Real>
-BlockSums count_block(const Real* x, const int32_t* fan, const int32_t* eff, int n) {
-  int32_t nnz = 0, fans = 0, effs = 0, flags = 0;
-#pragma omp simd reduction(+ : nnz) reduction(| : flags)
+BlockSums sum_nonzero(const Real* x, const int32_t* fan, const int32_t* eff, int n) {
+  if (eff) return sum_nonzero<2>(x, fan, eff, n);
+  return fan ? sum_nonzero<1>(x, fan, eff, n) : sum_nonzero<0>(x, fan, eff, n);
+}
+
+template <class Real>
+int32_t value_flags(const Real* x, int n) {
+  int32_t flags = 0;
+#pragma omp simd reduction(| : flags)
   for (int i = 0; i < n; ++i) {
     const Real a = absolute(x[i]);
-    nnz += x[i] != Real(0) ? 1 : 0;
     flags |= (x[i] < Real(0) ? kNegative : 0) | (a > Real(1) ? kAboveOne : 0) | (is_whole(a) ? 0 : kFraction);
   }
-  if (fan) {
-#pragma omp simd reduction(+ : fans)
-    for (int i = 0; i < n; ++i) fans += fan[i] & -int32_t(x[i] != Real(0));  // no branch around the load
-  }
-  if (eff) {
-#pragma omp simd reduction(+ : effs)
-    for (int i = 0; i < n; ++i) effs += eff[i] & -int32_t(x[i] != Real(0));
-  }
-  return {nnz, fans, effs, flags};
+  return flags;
 }
 
 // The sums of |x| of a block of integers.
@@ -52,13 +63,14 @@ void sum_block(const Real* x, const int32_t* fan, int n, Counts& c) {
 
 template <class Real>
 void add_block(const Real* x, const int32_t* fan, const int32_t* eff, int n, Counts& c) {
-  const BlockSums sums = count_block(x, fan, eff, n);
+  const BlockSums sums = sum_nonzero(x, fan, eff, n);
+  const int32_t flags = sums.ones == sums.nnz ? 0 : value_flags(x, n);
   c.nnz += sums.nnz;
   c.fan += sums.fan;
   c.eff += sums.eff;
-  c.flags |= sums.flags;
-  if (sums.flags & kFraction) return;
-  if (sums.flags & kAboveOne) return sum_block(x, fan, n, c);
+  c.flags |= flags;
+  if (flags & kFraction) return;
+  if (flags & kAboveOne) return sum_block(x, fan, n, c);
   c.sum_abs += sums.nnz;  // ones and minus ones
   c.fan_abs += sums.fan;
 }

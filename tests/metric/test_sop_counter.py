@@ -305,7 +305,7 @@ def test_a_module_added_inside_the_block_counts_under_the_name_of_what_holds_it(
     with SopCounter(net) as sop:
         net[0].append(nn.Linear(4, 2))
         net(spikes(B, 6))
-    assert [(name, kind) for name, kind, *_ in operations(sop)] == [("0.0", "linear"), ("", "linear")]
+    assert [(name, kind) for name, kind, *_ in operations(sop)] == [("0.0", "linear"), ("0", "linear")]
 
 
 def test_an_empty_batch_and_then_a_full_one():

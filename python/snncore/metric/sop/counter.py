@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from ... import layer
 from ...errors import ArgumentError, StateError
 from ...layer.time import is_static
 from ...neuron import BaseNode
 from .forward import Forward, Frame
 from .maps import FanOutMaps
+from .modules import WITHOUT_SYNAPSES, count_module, has_no_hooks, is_countable, only_calls_children
 from .ranks import gathered
 from .record import NeuronRecord, Record
 from .report import Report
@@ -25,16 +25,6 @@ from .watch import Watch
 from .weights import Weights
 
 __all__ = ["SopCounter"]
-
-# Modules that hold no synapse themselves and need no hooks, which cost time. By class, for a subclass may do more; what
-# it runs unexpectedly stands under the name of the module around it.
-_WITHOUT_SYNAPSES = frozenset(
-    [
-        nn.Sequential, nn.Identity, nn.Flatten, nn.Dropout, nn.ReLU, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d,
-        nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool2d,
-        layer.Flatten, layer.Dropout, layer.BatchNorm2d, layer.MaxPool2d, layer.AvgPool2d, layer.AdaptiveAvgPool2d,
-    ]
-)  # fmt: skip
 
 
 class SopCounter:
@@ -102,6 +92,7 @@ class SopCounter:
         self._thread = 0
         self._asked: set[BaseNode] = set()  # neurons that count their spikes for this counter
         self._stepped: list[nn.Module] = []  # modules with a step mode
+        self._quiet: dict[nn.Module, tuple[nn.Module, ...]] = {}  # modules that only call these children
 
     # ---- the block -----------------------------------------------------------------------------------------------
 
@@ -112,12 +103,13 @@ class SopCounter:
         self._thread = threading.get_ident()
         self._asked.clear()
         self._stepped = [module for module in self.net.modules() if hasattr(module, "step_mode")]
+        self._quiet = {m: tuple(m.children()) for m in self.net.modules() if only_calls_children(m)}
         with ExitStack() as installed:
             for name, module in self.net.named_modules():
                 if isinstance(module, torch.jit.ScriptModule):
                     continue  # takes no hooks; what it runs stands under the name of the module around it
-                if type(module) in _WITHOUT_SYNAPSES and module is not self.net:
-                    continue
+                if type(module) in WITHOUT_SYNAPSES and not isinstance(module, BaseNode) and module is not self.net:
+                    continue  # hooks cost time
                 enter, leave = (self._begin, self._end) if module is self.net else (self._enter, self._leave)
                 # first of all hooks, so that weights made by other hooks (pruning) are seen in the making
                 before = module.register_forward_pre_hook(partial(enter, name), prepend=True, with_kwargs=True)
@@ -125,7 +117,8 @@ class SopCounter:
                 if module is self.net:
                     installed.callback(module.register_forward_hook(self._commit).remove)
                 installed.callback(module.register_forward_hook(partial(leave, name), always_call=True).remove)
-            installed.enter_context(self._watch)
+            self._watch.turn(True)
+            installed.callback(self._watch.turn, False)
             self._installed = installed.pop_all()
         return self
 
@@ -197,7 +190,25 @@ class SopCounter:
         many = getattr(module, "step_mode", None) == "m"
         if isinstance(module, BaseNode) and x is not None:
             self._check_neuron(forward, name, module, x, many)
-        forward.frames.append(Frame(name, many and x is not None and x.dim() >= 2 and is_static(x)))
+        static = many and x is not None and x.dim() >= 2 and is_static(x)
+        self._watch_or_not(forward, Frame(name, static, self._watch.on), module, args, kwargs)
+
+    def _watch_or_not(
+        self, forward: Forward, frame: Frame, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Begin ``module``: count it as a whole, look away where no synapse can be, else watch its operators."""
+        forward.frames.append(frame)
+        no_synapses = type(module) in WITHOUT_SYNAPSES and has_no_hooks(module, but=1)
+        if no_synapses or (module in self._quiet and self._quiet[module] == tuple(module.children())):
+            self._watch.turn(False)
+        elif len(args) == 1 and not kwargs and is_countable(module):
+            self._watch.turn(False)
+            forward.frames[-1] = frame._replace(counted=len(forward.counted))
+            if self._watch.on or not count_module(forward, module, args, frame.static):
+                forward.frames[-1] = frame
+                self._watch.turn(True)
+        else:
+            self._watch.turn(True)
 
     def _check_neuron(self, forward: Forward, name: str, node: BaseNode, x: Tensor, many: bool) -> None:
         T, B = forward.T, forward.B
@@ -228,7 +239,10 @@ class SopCounter:
         if self._watch.forward is not None and isinstance(module, BaseNode):
             self._watch.forward.spiked(module, out)
         if frames and frames[-1].name == name:  # an exception may have come before _enter
-            frames.pop()
+            frame = frames.pop()
+            self._watch.turn(frame.watched)
+            if out is None and frame.counted is not None and self._watch.forward is not None:  # it raised
+                del self._watch.forward.counted[frame.counted :]
 
     def _commit(self, module: nn.Module, args: Any, out: Any) -> None:
         """Keep the counts: called only if the forward ended without an exception."""

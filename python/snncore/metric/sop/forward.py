@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.weak import TensorWeakRef
 
 from ...neuron import BaseNode
@@ -34,16 +35,23 @@ class Place:
     axis: int = 0
 
 
-@dataclass(frozen=True)
-class Frame:
-    """A module that runs: its name, and whether its input is known to be the same at every step."""
+class Frame(NamedTuple):
+    """A module that runs.
+
+    Attributes:
+        name: in the net.
+        static: its input is known to be the same at every step.
+        watched: whether its caller was watched.
+        counted: where its counts begin in those of the forward, if it was counted as a module.
+    """
 
     name: str
     static: bool
+    watched: bool = True
+    counted: int | None = None
 
 
-@dataclass(frozen=True)
-class _Call:
+class _Call(NamedTuple):
     name: str
     kind: str
     counts: Tensor  # int64 [steps, B, columns]
@@ -68,25 +76,26 @@ class Forward:
         self.direct: set[BaseNode] = set()  # neurons whose spikes a layer took that needs no more than their number
         self._spikes: list[tuple[TensorWeakRef, int, BaseNode, Tensor | None]] = []  # what neurons put out
         self._padded: list[tuple[TensorWeakRef, Margins]] = []
-        # The last tensors made by folding dimensions, and what they were folded from. They are views, kept so that
-        # their addresses stay their own.
-        self._folded: deque[tuple[Tensor, torch.Size]] = deque(maxlen=4)
+        # The last views made by folding dimensions: storage, offset, shape, and the shape before. They are not kept
+        # alive, so that the net can use their memory again while it lies in the caches.
+        self._folded: deque[tuple[StorageWeakRef, int | torch.SymInt, torch.Size, torch.Size]] = deque(maxlen=4)
 
     # ---- what operators tell and ask --------------------------------------------------------------------------------
 
     def fold(self, before: Tensor, after: Tensor) -> None:
         """Remember that ``after`` is a view of ``before``, perhaps with leading dimensions folded."""
         if after.dim() in (2, 3):
-            self._folded.append((after, before.shape))
+            storage = StorageWeakRef(after.untyped_storage())  # type: ignore[no-untyped-call]
+            self._folded.append((storage, after.storage_offset(), after.shape, before.shape))
 
     def leading(self, x: Tensor, last: int) -> tuple[int, ...]:
         """Return the dimensions of ``x`` but for its ``last`` ones, as they were before they were folded into one."""
-        for after, before in self._folded:
+        storage, offset, shape = x.untyped_storage()._cdata, x.storage_offset(), x.shape
+        for ref, place, after, before in self._folded:
             if (
-                after.data_ptr() == x.data_ptr()
-                and after.shape == x.shape
-                and before[-last:] == x.shape[-last:]
-                and before[:-last].numel() == x.shape[:-last].numel()
+                (ref.cdata, place, after) == (storage, offset, shape)
+                and before[-last:] == shape[-last:]
+                and before[:-last].numel() == shape[:-last].numel()
             ):
                 return tuple(before[:-last])
         return tuple(x.shape[:-last])
@@ -197,4 +206,4 @@ def _by_step(calls: list[_Call], T: int) -> list[_Call]:
     loops = [calls[i::each] for i in range(each)]
     if any(call.geometry != loop[0].geometry for loop in loops for call in loop):
         return calls
-    return [replace(loop[0], counts=torch.cat([call.counts for call in loop])) for loop in loops]
+    return [loop[0]._replace(counts=torch.cat([call.counts for call in loop])) for loop in loops]

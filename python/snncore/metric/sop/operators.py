@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ...ops import overlap_count, spike_count
 from ...ops.counters import COLUMNS
 from .fan_out import Convolution, Margins
 from .forward import Forward, Place
 from .maps import ConvolutionMaps
-from .record import NNZ, SUM_ABS, Geometry
+from .record import Geometry
 
-__all__ = ["COUNTED", "UNCOUNTED"]
+__all__ = ["COUNTED", "UNCOUNTED", "Plan", "conv_plan", "count_linear", "linear_plan"]
 
 aten = torch.ops.aten
 
@@ -43,29 +44,50 @@ def _is_channels_last(x: Tensor) -> bool:
     return not x.is_contiguous() and x.dim() in formats and x.is_contiguous(memory_format=formats[x.dim()])
 
 
+class Plan(NamedTuple):
+    """How to count one call: where its rows belong, its maps (see ``ops.spike_count``) and its geometry."""
+
+    kind: str
+    place: Place
+    fan: Tensor | None
+    eff: Tensor | None
+    geometry: Geometry
+
+
 def convolution(forward: Forward, args: dict[str, Any]) -> None:
     """aten.convolution: 1, 2 or 3 dimensions, plain and transposed."""
+    x = args["input"]
+    last = _is_channels_last(x)
+    plan = conv_plan(forward, args, last)
+    if isinstance(plan, str):
+        return forward.not_counted("conv", plan)
+    # in the order in which x lies in memory, so that it need not be copied
+    counts = spike_count(x.movedim(1, -1) if last else x, plan.place.rows, plan.fan, plan.eff)
+    forward.add(plan.kind, counts, plan.geometry, plan.place)
+
+
+def conv_plan(forward: Forward, args: dict[str, Any], last: bool) -> Plan | str:
+    """Return how to count aten.convolution, or why it cannot be; ``last``: its input lies in memory channels last."""
     x, weight = args["input"], args["weight"]
     found = _why_not(x, weight) or forward.place((x.shape[0],))
     if isinstance(found, str):
-        return forward.not_counted("conv", found)
-    last, margins = _is_channels_last(x), forward.margins(x)
+        return found
+    margins = forward.margins(x)
     given = tuple(tuple(args[name]) for name in ("stride", "padding", "dilation", "output_padding"))
-    key = (x.shape, found.rows, last, margins, *given, args["transposed"], args["groups"], args["bias"] is not None)
+    key = (x.shape, found, last, margins, *given, args["transposed"], args["groups"], args["bias"] is not None)
 
-    def find() -> tuple[ConvolutionMaps, Geometry]:
+    def find() -> Plan:
         stride, padding, dilation, output_padding = (v * (x.dim() - 2 if len(v) == 1 else 1) for v in given)
         conv = Convolution(
             tuple(x.shape), tuple(weight.shape), stride, padding, dilation, args["transposed"], output_padding,
             args["groups"],
         )  # fmt: skip
         maps = forward.maps.of_convolution(conv, weight, x.device, last, margins)
-        return maps, _conv_geometry(conv, maps, margins, x.shape[0] // max(found.rows, 1), weight, args["bias"])
+        geometry = _conv_geometry(conv, maps, margins, x.shape[0] // max(found.rows, 1), weight, args["bias"])
+        return Plan("conv", found, maps.fan, maps.eff, geometry)
 
-    maps, geometry = forward.weights.fact(weight, key, find)
-    # in the order in which x lies in memory, so that it need not be copied
-    counts = spike_count(x.movedim(1, -1) if last else x, found.rows, maps.fan, maps.eff)
-    forward.add("conv", counts, geometry, found)
+    plan: Plan = forward.weights.fact(weight, key, find)
+    return plan
 
 
 def _conv_geometry(
@@ -126,33 +148,47 @@ def _matrix(forward: Forward, x: Tensor, w: Tensor, added: Tensor | None = None)
 
 def _linear(forward: Forward, x: Tensor, w: Tensor, added: Tensor | None) -> None:
     sizes = forward.leading(x, last=1)
+    plan = linear_plan(forward, x, w, added, sizes)
+    if isinstance(plan, str):
+        return forward.not_counted("linear", plan)
+    if plan.place.axis:
+        x = x.reshape(*sizes, x.shape[-1]).transpose(0, 1)
+    count_linear(forward, x, plan)
+
+
+def linear_plan(forward: Forward, x: Tensor, w: Tensor, added: Tensor | None, sizes: tuple[int, ...]) -> Plan | str:
+    """Return how to count x [*sizes, in] @ w [in, out], w being the weight, or why it cannot be counted.
+
+    ``added``: what is added, perhaps a bias.
+    """
     found = _why_not(x, w) or forward.place(sizes)
     if isinstance(found, str):
-        return forward.not_counted("linear", found)
-    if found.axis:
-        x = x.reshape(*sizes, x.shape[-1]).transpose(0, 1)
-    rows, (n_in, n_out) = found.rows, w.shape
-    tokens = x.numel() // (rows * n_in) if rows * n_in else 0
+        return found
+    n_in, n_out = w.shape
+    tokens = x.numel() // (found.rows * n_in) if found.rows * n_in else 0
     eff = forward.maps.of_linear(w)
-    counts = _ones(forward.spike_count(x, found)) if eff is None else None
-    if counts is None:
-        counts = spike_count(x, rows, eff, eff)
     dense = tokens * n_in * n_out
     bias = added is not None and added in forward.weights
     geometry = Geometry(
         "linear", tokens * n_in, tokens * n_out, dense, dense, fan=n_out, bias=bias, pruned=eff is not None,
         weights=w.numel() + (added.numel() if added is not None and bias else 0),
     )  # fmt: skip
-    forward.add("linear", counts, geometry, found)
+    return Plan("linear", found, eff, eff, geometry)
+
+
+def count_linear(forward: Forward, x: Tensor, plan: Plan) -> None:
+    """Count x, the rows of ``plan`` in memory order, which some neuron may have counted already."""
+    counts = _ones(forward.spike_count(x, plan.place)) if plan.eff is None else None
+    if counts is None:
+        counts = spike_count(x, plan.place.rows, plan.fan, plan.eff)
+    forward.add(plan.kind, counts, plan.geometry, plan.place)
 
 
 def _ones(nonzero: Tensor | None) -> Tensor | None:
-    """Return the columns of rows that hold so many ones, and else zeros."""
+    """Return the columns of rows that hold so many ones, and else zeros: NNZ and SUM_ABS, which come first."""
     if nonzero is None:
         return None
-    counts = nonzero.new_zeros(len(nonzero), len(COLUMNS))
-    counts[:, NNZ] = counts[:, SUM_ABS] = nonzero
-    return counts
+    return pad(nonzero.unsqueeze(1).expand(-1, 2), (0, len(COLUMNS) - 2))
 
 
 def _product(forward: Forward, left: Tensor, right: Tensor) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 from torch.utils._pytree import tree_leaves
 
 from .fan_out import Margins
@@ -17,6 +17,7 @@ from .weights import Weights
 
 __all__ = ["Watch"]
 
+_get_compiler = torch._C._dynamo.eval_frame.get_eval_frame_callback
 _FOLDS = {torch.ops.aten.view, torch.ops.aten._unsafe_view}
 _PAD = torch.ops.aten.constant_pad_nd
 _KNOWN_NAMESPACES = {"aten", "prim", "prims", "snncore", "profiler", "c10d", "_c10d_functional"}
@@ -52,6 +53,20 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.forward: Forward | None = None
         self._weights = weights
         self._plans: dict[Any, _Plan] = {}
+        self.on = False
+
+    def turn(self, on: bool) -> None:
+        """Watch, or look away.
+
+        It goes on watching where another mode stands above it, and where torch.compile would begin to compile, hooks
+        and all, once no mode is on.
+        """
+        if on and not self.on:
+            self.__enter__()  # type: ignore[no-untyped-call]
+            self.on = True
+        elif self.on and not on and _get_current_dispatch_mode() is self and _get_compiler() is None:
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            self.on = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
