@@ -138,3 +138,31 @@ def test_compiled_whole_it_keeps_its_mask(step_mode):
     assert torch.equal(y_seq, y_seq[0].expand_as(y_seq))
     drop.reset()
     assert not torch.equal(y_seq[0], compiled(x_seq)[0] if step_mode == "m" else compiled(x_seq[0]))
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+@pytest.mark.parametrize("step_mode", ["s", "m"])
+def test_channels_are_silenced_whole_for_all_steps(d, step_mode):
+    drop = getattr(layer, f"Dropout{d}d")(0.5, step_mode=step_mode)
+    x_seq = torch.ones(T, B, 40, *[3] * d)
+    y_seq = drop(x_seq) if step_mode == "m" else torch.stack([drop(x) for x in x_seq])
+    assert torch.equal(y_seq, y_seq.flatten(3)[:1, :, :, :1].view(1, B, 40, *[1] * d).expand_as(y_seq))
+    assert y_seq.unique().tolist() == [0.0, 2.0]
+    assert 0.35 < y_seq.mean() / 2 < 0.65
+    assert not torch.equal(y_seq[:, :1].expand_as(y_seq), y_seq)  # each sample its own
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_the_draw_of_channels_is_that_of_torch(d):
+    x = torch.randn(B, 5, *[3] * d)
+    torch.manual_seed(1)
+    want = getattr(nn, f"Dropout{d}d")(0.3)(x)
+    torch.manual_seed(1)
+    torch.testing.assert_close(getattr(layer, f"Dropout{d}d")(0.3)(x), want)
+
+
+def test_channels_with_other_pixels_are_another_sequence():
+    drop = layer.Dropout2d()
+    drop(torch.ones(B, 5, 3, 3))
+    with pytest.raises(StateError, match=r"Dropout2d\.x: must have the shape .*got .*reset_net\(net\)"):
+        drop(torch.ones(B, 5, 4, 4))

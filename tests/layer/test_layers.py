@@ -14,7 +14,9 @@ from snncore import layer
 from snncore.errors import ArgumentError
 
 T, B = 3, 4
+LINE = (2, 8)
 IMAGE = (2, 6, 8)
+VOLUME = (2, 4, 6, 5)
 # name, arguments, shape of one sample
 ROWS = [
     ("Conv2d", (2, 5, 3), {"padding": 1, "bias": False}, IMAGE),
@@ -32,6 +34,34 @@ ROWS = [
     ("Flatten", (2,), {"end_dim": -1}, IMAGE),
     ("Flatten", (), {}, (7,)),
     ("Dropout", (0.0,), {}, IMAGE),
+    ("Conv1d", (2, 5, 3), {"padding": 1, "padding_mode": "circular"}, LINE),
+    ("Conv3d", (2, 3, 3), {"stride": 2, "bias": False}, VOLUME),
+    ("ConvTranspose1d", (2, 5, 3), {"stride": 2, "output_padding": 1}, LINE),
+    ("ConvTranspose2d", (2, 4), {"kernel_size": 3, "groups": 2}, IMAGE),
+    ("ConvTranspose3d", (2, 3, 2), {"stride": 2, "bias": False}, VOLUME),
+    ("BatchNorm1d", (2,), {}, LINE),
+    ("BatchNorm1d", (7,), {"affine": False}, (7,)),
+    ("BatchNorm3d", (2,), {"eps": 1e-3, "momentum": 0.3}, VOLUME),
+    ("SyncBatchNorm", (2,), {"momentum": 0.3}, IMAGE),
+    ("SyncBatchNorm", (7,), {"affine": False}, (7,)),
+    ("GroupNorm", (2, 2), {}, IMAGE),
+    ("LayerNorm", (8,), {}, IMAGE),
+    ("LayerNorm", (IMAGE,), {"elementwise_affine": False}, IMAGE),
+    ("MaxPool1d", (2,), {"ceil_mode": True}, LINE),
+    ("MaxPool3d", (2,), {"stride": 1}, VOLUME),
+    ("AvgPool1d", (3,), {"padding": 1}, LINE),
+    ("AvgPool3d", (2,), {}, VOLUME),
+    ("AdaptiveAvgPool1d", (3,), {}, LINE),
+    ("AdaptiveAvgPool3d", (2,), {}, VOLUME),
+    ("AdaptiveMaxPool1d", (3,), {}, LINE),
+    ("AdaptiveMaxPool2d", ((3, 2),), {"return_indices": True}, IMAGE),
+    ("AdaptiveMaxPool3d", (2,), {}, VOLUME),
+    ("Dropout1d", (0.0,), {}, LINE),
+    ("Dropout2d", (0.0,), {}, IMAGE),
+    ("Dropout3d", (0.0,), {}, VOLUME),
+    ("ReLU", (), {}, IMAGE),
+    ("Upsample", (), {"scale_factor": 2.0, "mode": "bilinear"}, IMAGE),
+    ("Upsample", ((3, 4, 5),), {}, VOLUME),
 ]
 IDS = [f"{name}{i}" for i, (name, *_) in enumerate(ROWS)]
 table = pytest.mark.parametrize(("name", "args", "kwargs", "sample"), ROWS, ids=IDS)
@@ -53,7 +83,7 @@ def listed(result):
 def test_every_layer_has_a_row():
     layers = {n for n in layer.__all__ if hasattr(nn, n)}
     assert {row[0] for row in ROWS} == layers
-    assert len(layers) == 8
+    assert len(layers) == 32
 
 
 @table
@@ -125,11 +155,11 @@ def test_wrong_rank_names_mode_shape_and_fix(name, args, kwargs, sample, step_mo
     axes = ours.step_shape.axes
     if step_mode == "m":
         bad, shape, fixes = torch.randn(*sample[-1:]), f"[T, {axes}]", ["x.unsqueeze(0)", "set_step_mode(net, 's')"]
-        if ours.step_shape.most is not None:
+        if ours.step_shape.most == ours.step_shape.least:
             bad = torch.randn(B, *sample)
     else:
         bad, shape, fixes = torch.randn(*sample[-1:]), f"[{axes}]", ["unsqueeze(0)", "set_step_mode(net, 'm')"]
-        if ours.step_shape.most is not None:
+        if ours.step_shape.most == ours.step_shape.least:
             bad, fixes = torch.randn(T, B, *sample), ["one step at a time", "set_step_mode(net, 'm')"]
     with pytest.raises(ArgumentError) as error:
         ours(bad)
@@ -210,3 +240,25 @@ def test_layers_chain_in_a_sequential():
     )
     for T_ in (1, 3):
         assert net(torch.randn(T_, B, *IMAGE)).shape == (T_, B, 2)
+
+
+def test_transposed_convolution_takes_the_size_of_a_step():
+    conv = layer.ConvTranspose2d(2, 3, 3, stride=2, padding=1, step_mode="m")
+    x_seq = torch.randn(T, B, *IMAGE)
+    y_seq = conv(x_seq, output_size=(12, 16))
+    assert y_seq.shape == (T, B, 3, 12, 16)
+    want = nn.functional.conv_transpose2d(x_seq[1], conv.weight, conv.bias, 2, 1, 1)
+    torch.testing.assert_close(y_seq[1], want)
+    conv.step_mode = "s"
+    torch.testing.assert_close(conv(x_seq[1], (12, 16)), want)
+
+
+def test_voting_is_the_mean_of_a_group():
+    x_seq = torch.randn(T, B, 6)
+    want = torch.stack([x_seq[..., :3].mean(-1), x_seq[..., 3:].mean(-1)], -1)
+    torch.testing.assert_close(layer.Voting(3, step_mode="m")(x_seq), want)
+    torch.testing.assert_close(layer.Voting(3)(x_seq[0]), want[0])
+    with pytest.raises(ArgumentError, match=r"Voting\.x: must have a last axis that divides by size = 4, got 6"):
+        layer.Voting(4)(x_seq[0])
+    with pytest.raises(ArgumentError, match=r"Voting\.size: must be a whole number"):
+        layer.Voting(0)

@@ -24,6 +24,16 @@ ROWS = {
     "AvgPool2d": (layer.AvgPool2d(2), IMAGE),
     "AdaptiveAvgPool2d": (layer.AdaptiveAvgPool2d(2), IMAGE),
     "Flatten": (layer.Flatten(), IMAGE),
+    "Conv1d": (layer.Conv1d(2, 5, 3), (2, 8)),
+    "ConvTranspose2d": (layer.ConvTranspose2d(2, 5, 3), IMAGE),
+    "BatchNorm1d": (layer.BatchNorm1d(7, momentum=0.3), (7,)),
+    "BatchNorm3d": (layer.BatchNorm3d(2), (2, 4, 3, 5)),
+    "tdBN": (layer.ThresholdDependentBatchNorm2d(2, 0.5, 0.7), IMAGE),
+    "SyncBatchNorm": (layer.SyncBatchNorm(2), IMAGE),
+    "GroupNorm": (layer.GroupNorm(2, 2), IMAGE),
+    "LayerNorm": (layer.LayerNorm(IMAGE), IMAGE),
+    "AdaptiveMaxPool2d": (layer.AdaptiveMaxPool2d(2), IMAGE),
+    "ReLU": (layer.ReLU(), IMAGE),
 }
 table = pytest.mark.parametrize("row", ROWS)
 STEPS = [2, 3, 5]
@@ -32,7 +42,10 @@ STEPS = [2, 3, 5]
 class Work(TorchFunctionMode):
     """Notes how many samples each operation of a layer is given."""
 
-    NAMES = ("conv2d", "linear", "batch_norm", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d")
+    NAMES = (
+        "conv1d", "conv2d", "conv_transpose2d", "linear", "batch_norm", "group_norm", "layer_norm", "max_pool2d",
+        "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "adaptive_max_pool2d_with_indices", "relu",
+    )  # fmt: skip
 
     def __init__(self):
         super().__init__()

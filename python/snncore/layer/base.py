@@ -69,9 +69,9 @@ class StepModule(nn.Module):
             return self.forward_step(x)
         return over_time(self.forward_step, x)
 
-    def forward_step(self, x: Tensor) -> Any:
+    def forward_step(self, x: Tensor, *more: Any) -> Any:
         """Apply the torch layer to ``x``: [B, *]; in step mode 'm' that is [T * B, *]."""
-        return super().forward(x)
+        return super().forward(x, *more)
 
     def check_shape(self, x: Tensor) -> None:
         """Raise ArgumentError unless the rank of ``x`` is that of the step mode."""

@@ -1,37 +1,32 @@
-"""Dropout that silences the same lanes for a whole sequence."""
+"""Dropout that silences the same lanes, or channels, for a whole sequence."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import StateError
 from .base import StatefulModule, StepModule, StepShape
+from .synapse import IMAGE, LINE, VOLUME
 from .time import first_step, is_static, repeat
 
-__all__ = ["Dropout"]
+__all__ = ["Dropout", "Dropout1d", "Dropout2d", "Dropout3d"]
 
 
-class Dropout(StepModule, StatefulModule, nn.Dropout):
-    """`torch.nn.Dropout` with one mask for all time steps. 's': x [B, *]. 'm': x_seq [T, B, *].
+class _TimeDropout(StepModule, StatefulModule):
+    """What the dropouts share: the mask, and how long it is kept."""
 
-    In 'm' every call draws one mask and uses it for all ``T``. In 's' the first step draws it, and it stays until
-    `reset` (`functional.reset_net`). Only in training; the draw is torch's own for the device.
-
-    Raises:
-        StateError: in 's', ``x`` has another shape, device or dtype than the kept mask.
-
-    Source: Lee et al., "Enabling spike-based backpropagation for training deep neural network architectures", 2020.
-    """
-
-    step_shape = StepShape("B, *", 2, None)
+    p: float
+    inplace: bool
+    channels: ClassVar[bool] = False  # True: whole channels are silenced
 
     def __init__(self, p: float = 0.5, inplace: bool = False, *, step_mode: str = "s") -> None:
         super().__init__(p, inplace, step_mode=step_mode)
         # Neither parameter nor buffer: it belongs to one run, not to the net.
         self.keep: Tensor | None = None
+        self._step: tuple[int, ...] = ()  # the shape of the step it was drawn for
 
     def forward(self, x: Tensor) -> Tensor:
         """Silence lanes of ``x``, [B, *] in step mode 's' or [T, B, *] in 'm'."""
@@ -54,19 +49,24 @@ class Dropout(StepModule, StatefulModule, nn.Dropout):
         return {**super().__getstate__(), "keep": None}  # type: ignore[no-untyped-call]
 
     def _draw(self, x: Tensor) -> Tensor:
-        """Return 1 for the lanes to keep and 0 for the others, in the shape, device and dtype of ``x``."""
-        return torch.empty_like(x).bernoulli_(1 - self.p)
+        """Return 1 for the lanes to keep and 0 for the others, to multiply ``x``: [B, *] with, in its dtype."""
+        keep = x.new_empty(*x.shape[:2], *[1] * (x.ndim - 2)) if self.channels else torch.empty_like(x)
+        return keep.bernoulli_(1 - self.p)
 
     def _kept_or_drawn(self, x: Tensor) -> Tensor:
         """Return the mask of this sequence."""
         if self.keep is None:
             self.keep = self._draw(x)
-        for what in ("shape", "device", "dtype"):
-            kept, got = getattr(self.keep, what), getattr(x, what)
+            self._step = x.shape
+        for what, kept, got in (
+            ("shape", self._step, x.shape),
+            ("device", self.keep.device, x.device),
+            ("dtype", self.keep.dtype, x.dtype),
+        ):
             if kept != got:
                 raise StateError(
-                    f"Dropout.x: must have the {what} {kept} of the mask kept since the first step, got {got}; "
-                    "call functional.reset_net(net) before a new sequence"
+                    f"{type(self).__name__}.x: must have the {what} {kept} of the mask kept since the first step, "
+                    f"got {got}; call functional.reset_net(net) before a new sequence"
                 )
         return self.keep
 
@@ -75,3 +75,39 @@ class Dropout(StepModule, StatefulModule, nn.Dropout):
         # The scale stays a number beside the mask: rounded to bfloat16 inside it, it would bias every lane.
         scale = 1 / (1 - self.p) if self.p < 1 else 0.0
         return x.mul_(keep).mul_(scale) if inplace else x * keep * scale
+
+
+class Dropout(_TimeDropout, nn.Dropout):
+    """`torch.nn.Dropout` with one mask for all time steps. 's': x [B, *]. 'm': x_seq [T, B, *].
+
+    In 'm' every call draws one mask and uses it for all ``T``. In 's' the first step draws it, and it stays until
+    `reset` (`functional.reset_net`). Only in training; the draw is torch's own for the device.
+
+    Raises:
+        StateError: in 's', ``x`` has another shape, device or dtype than the kept mask.
+
+    Source: Lee et al., "Enabling spike-based backpropagation for training deep neural network architectures", 2020.
+    """
+
+    step_shape = StepShape("B, *", 2, None)
+
+
+class Dropout1d(_TimeDropout, nn.Dropout1d):
+    """`torch.nn.Dropout1d` (whole channels) with one mask for all time steps, as `Dropout`. 's': x [B, C, L]."""
+
+    step_shape = LINE
+    channels = True
+
+
+class Dropout2d(_TimeDropout, nn.Dropout2d):
+    """`torch.nn.Dropout2d` (whole channels) with one mask for all time steps, as `Dropout`. 's': x [B, C, H, W]."""
+
+    step_shape = IMAGE
+    channels = True
+
+
+class Dropout3d(_TimeDropout, nn.Dropout3d):
+    """`torch.nn.Dropout3d` (whole channels) with one mask for all time steps, as `Dropout`. 's': x [B, C, D, H, W]."""
+
+    step_shape = VOLUME
+    channels = True
