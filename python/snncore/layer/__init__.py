@@ -7,6 +7,13 @@ folds ``T`` into the batch once. `functional.set_step_mode` switches a whole net
 
 from __future__ import annotations
 
+from .attention import (
+    ChannelQKAttention,
+    SpikeDrivenSelfAttention,
+    SpikingAttention,
+    SpikingSelfAttention,
+    TokenQKAttention,
+)
 from .base import StatefulModule, StepModule, StepShape
 from .dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
 from .norm import (
@@ -63,6 +70,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "ChannelQKAttention",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -87,6 +95,9 @@ __all__ = [
     "ReLU",
     "Recurrent",
     "Scale",
+    "SpikeDrivenSelfAttention",
+    "SpikingAttention",
+    "SpikingSelfAttention",
     "StatefulModule",
     "StepModule",
     "StepShape",
@@ -99,6 +110,7 @@ __all__ = [
     "ThresholdDependentBatchNorm1d",
     "ThresholdDependentBatchNorm2d",
     "ThresholdDependentBatchNorm3d",
+    "TokenQKAttention",
     "Trace",
     "TraceConv2d",
     "TraceLinear",
