@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -13,7 +14,7 @@ from ..neuron import BaseNode
 from ..registry import nearest
 from ..surrogate import ATan
 
-__all__ = ["check_count", "neuron_maker", "with_atan"]
+__all__ = ["check_choice", "check_count", "check_share", "checked_shape", "neuron_maker", "with_atan"]
 
 
 def check_count(who: str, value: object) -> None:
@@ -24,8 +25,11 @@ def check_count(who: str, value: object) -> None:
 
 def neuron_maker(
     model: type[nn.Module], spiking_neuron: type[BaseNode], neuron_args: Mapping[str, Any]
-) -> Callable[[], BaseNode]:
+) -> Callable[..., BaseNode]:
     """Return a function that makes one more neuron with each call.
+
+    A tensor among ``neuron_args`` is copied for each neuron, so that a learned threshold is a neuron's own. Keywords of
+    the call come before ``neuron_args``; one that the neuron does not have (PSN has no ``v_threshold``) is left out.
 
     Args:
         model: the class of the net; its arguments too are offered when a name in ``neuron_args`` is unknown.
@@ -46,14 +50,49 @@ def neuron_maker(
             f"{who}.step_mode: must be that of the whole net, got {neuron_args['step_mode']!r} for its neurons; "
             "call functional.set_step_mode(net, ...) once it is built"
         )
-    known = _keywords(spiking_neuron)
+    # Every neuron takes these two; some hand them on in a dict, "common", that no signature shows.
+    known = (_keywords(spiking_neuron) - {"common"}) | {"engine", "store_v_seq"}
     for key in neuron_args:
         if key not in known:
-            names = sorted({*_keywords(model), *known} - {"step_mode", "spiking_neuron"})
+            names = sorted({*_keywords(model), *known} - {"step_mode", "spiking_neuron", "residual"})
             guess = nearest(key, names)
             hint = f"did you mean {guess!r}? " if guess else ""
             raise ArgumentError(f"{who}.{key}: must be one of {', '.join(names)}; {hint}use a listed name")
-    return lambda: spiking_neuron(**neuron_args)
+
+    def make(**more: Any) -> BaseNode:
+        own = {key: value for key, value in more.items() if key in known}
+        return spiking_neuron(**{**copy.deepcopy(dict(neuron_args)), **own})
+
+    return make
+
+
+def check_choice(who: str, value: object, choices: Sequence[str]) -> None:
+    """Raise ArgumentError unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ArgumentError(f"{who}: must be one of {', '.join(choices)}, got {value!r}; use a listed name")
+
+
+def check_share(who: str, value: object) -> None:
+    """Raise ArgumentError unless ``value`` is a number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ArgumentError(f"{who}: must be a number from 0 to 1, got {value!r}; give a share")
+
+
+def checked_shape(who: str, in_shape: tuple[int, int, int], halvings: int) -> tuple[int, int, int]:
+    """Return ``in_shape`` (C, H, W) as a tuple, or raise ArgumentError where that many poolings 2x2 leave nothing."""
+    sizes = tuple(in_shape) if isinstance(in_shape, (tuple, list)) else ()
+    if len(sizes) != 3:
+        raise ArgumentError(f"{who}: must be (C, H, W), got {in_shape!r}; give three numbers")
+    for name, size in zip("CHW", sizes, strict=True):
+        check_count(f"{who} ({name})", size)
+    C, H, W = sizes
+    least = 2**halvings
+    if min(H, W) < least:
+        raise ArgumentError(
+            f"{who}: must have H and W of at least {least}, got H={H}, W={W}; "
+            f"{halvings} poolings 2x2 leave nothing of less: enlarge or pad the images"
+        )
+    return C, H, W
 
 
 def with_atan(neuron_args: Mapping[str, Any]) -> dict[str, Any]:

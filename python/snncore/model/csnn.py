@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .. import functional, layer
 from ..errors import ArgumentError
 from ..neuron import BaseNode, IFNode
-from ._parts import check_count, neuron_maker, with_atan
+from ._parts import check_count, checked_shape, neuron_maker, with_atan
 
 __all__ = ["CSNN"]
 
@@ -48,7 +48,7 @@ class CSNN(nn.Module):
         super().__init__()
         check_count("CSNN.channels", channels)
         check_count("CSNN.num_classes", num_classes)
-        self.in_shape = _checked_shape(in_shape)
+        self.in_shape = checked_shape("CSNN.in_shape", in_shape, 2)
         C, H, W = self.in_shape
         neuron = neuron_maker(CSNN, spiking_neuron, with_atan(neuron_args))
         self.conv_fc = nn.Sequential(
@@ -77,19 +77,3 @@ class CSNN(nn.Module):
             )
         spike: Tensor = self.conv_fc(x)
         return spike
-
-
-def _checked_shape(in_shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Return (C, H, W) as a tuple."""
-    sizes = tuple(in_shape) if isinstance(in_shape, (tuple, list)) else ()
-    if len(sizes) != 3:
-        raise ArgumentError(f"CSNN.in_shape: must be (C, H, W), got {in_shape!r}; give three numbers")
-    for name, size in zip("CHW", sizes, strict=True):
-        check_count(f"CSNN.in_shape ({name})", size)
-    C, H, W = sizes
-    if min(H, W) < 4:
-        raise ArgumentError(
-            f"CSNN.in_shape: must have H and W of at least 4, got H={H}, W={W}; "
-            "two 2x2 poolings leave nothing of less: enlarge or pad the images"
-        )
-    return C, H, W
