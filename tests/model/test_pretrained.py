@@ -131,3 +131,19 @@ def test_what_does_not_fit_is_named_and_nothing_is_loaded():
     for part in ("1 missing (conv1.weight)", "1 unknown (fc2.weight)", "2 of another shape (fc.weight [5, 16] instead "
                  "of [3, 16], fc.bias [5]", "num_classes"):  # fmt: skip
         assert part in str(error.value), str(error.value)
+
+
+UNUSED = {
+    "spikformer_4_384": ["block.0.norm1.weight", "block.1.norm2.bias"],
+    "sdt_2_512": ["block.0.attn.talking_heads.weight"],
+}
+
+
+@pytest.mark.parametrize("name", UNUSED)
+def test_what_published_files_hold_for_nothing_is_passed_over(name):
+    small = {"dim": 16, "num_heads": 2, "depth": 2}
+    want = model.build(name, **small).state_dict()
+    more = {key: torch.ones(16) for key in UNUSED[name]}
+    assert equal(model.build(name, pretrained={**want, **more}, **small), want)
+    with pytest.raises(CheckpointError, match=r"1 unknown \(block\.0\.norm3\.weight\)"):
+        model.build(name, pretrained={**want, **more, "block.0.norm3.weight": torch.ones(16)}, **small)

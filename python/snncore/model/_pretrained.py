@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,8 @@ def _check(net: nn.Module, weights: Mapping[str, Any], who: str, origin: str) ->
     optional = tuple(f"{name}." for name, module in net.named_modules() if isinstance(module, BaseNode))
     # Files of torch before 0.4.1 have no counter of batches; torch sets it to 0.
     absent = [k for k in own if k not in weights and not k.startswith(optional) and not k.endswith("_tracked")]
-    foreign = [key for key in weights if key not in own]
+    unused = getattr(net, "unused_keys", None)  # a pattern of names that published files hold and nothing reads
+    foreign = [key for key in weights if key not in own and not (unused and re.fullmatch(unused, key))]
     other = [
         f"{key} {list(value.shape)} instead of {list(own[key].shape)}"
         for key, value in weights.items()

@@ -5,7 +5,7 @@ Yao et al., "Spike-driven transformer", NeurIPS 2023, arXiv:2307.01694.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -80,8 +80,8 @@ class SpikeDrivenTransformer(nn.Module):
     """Spike-driven transformer, version 1 (Yao et al., NeurIPS 2023, arXiv:2307.01694).
 
     Built in step mode 'm': x_seq [T, B, in_channels, H, W] -> potentials [T, B, num_classes], in the dtype of the
-    parameters; ``.mean(0)`` are the scores. Names and shapes in ``state_dict`` are the authors', less the
-    convolution ``talking_heads``, which their code never uses.
+    parameters; ``.mean(0)`` are the scores. Names and shapes in ``state_dict`` are the authors'; the
+    convolution ``talking_heads``, which their code never uses, is passed over when such a file is loaded.
 
     Args:
         depth: blocks.
@@ -101,6 +101,8 @@ class SpikeDrivenTransformer(nn.Module):
     Raises:
         ArgumentError: an argument does not fit.
     """
+
+    unused_keys: ClassVar[str] = r"block\.\d+\.attn\.talking_heads\.weight"
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ Zhou et al., "Spikformer: when spiking neural network meets transformer", ICLR 2
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -61,7 +61,7 @@ class Spikformer(nn.Module):
 
     Built in step mode 'm': x_seq [T, B, in_channels, H, W] -> potentials [T, B, num_classes], in the dtype of the
     parameters; ``.mean(0)`` are the scores. Names and shapes in ``state_dict`` are those of the authors' ImageNet
-    model, less its layer norms ``norm1`` and ``norm2``, which it never uses.
+    model; its layer norms ``norm1`` and ``norm2``, which it never uses, are passed over when such a file is loaded.
 
     Args:
         depth: blocks.
@@ -79,6 +79,8 @@ class Spikformer(nn.Module):
     Raises:
         ArgumentError: an argument does not fit.
     """
+
+    unused_keys: ClassVar[str] = r"block\.\d+\.norm[12]\.(weight|bias)"
 
     def __init__(
         self,
