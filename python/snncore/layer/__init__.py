@@ -1,4 +1,4 @@
-"""Stateless torch layers that also take a sequence, what keeps a mask or a trace over it, and recurrent containers.
+"""Torch layers that also take a sequence, what keeps a mask or a trace over it, attention, and recurrent containers.
 
 A layer with the name of a `torch.nn` layer is that layer: same constructor arguments, same parameters, same
 ``state_dict``, plus the keyword ``step_mode``. 's' takes one step, x [B, *]; 'm' takes all steps, x_seq [T, B, *], and

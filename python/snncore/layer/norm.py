@@ -111,7 +111,7 @@ class TimeBatchNorm(StepModule):
 class BatchNorm1d(TimeBatchNorm, nn.BatchNorm1d):
     """`torch.nn.BatchNorm1d` over batch and time. 's': x [B, C] or [B, C, L]. 'm': x_seq [T, B, C] or [T, B, C, L]."""
 
-    step_shape = StepShape("B, C] or [B, C, L", 2, 3)
+    step_shape = StepShape("B, C, *", 2, 3)  # [B, C] or [B, C, L]
 
 
 class BatchNorm2d(TimeBatchNorm, nn.BatchNorm2d):
