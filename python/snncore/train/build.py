@@ -105,7 +105,7 @@ def build_net(config: Config, in_shape: tuple[int, int, int], num_classes: int) 
 def _model_args(c: ModelConfig, takes: set[str], in_shape: tuple[int, int, int], num_classes: int) -> dict[str, Any]:
     """Return the arguments of the model: what the data set decides, as far as it takes them, and what was asked for."""
     sizes = (math.prod(in_shape), *(c.hidden or ()), num_classes)
-    offered = {"in_shape": in_shape, "num_classes": num_classes, "sizes": sizes}
+    offered = {"in_shape": in_shape, "in_channels": in_shape[0], "num_classes": num_classes, "sizes": sizes}
     args: dict[str, Any] = {name: value for name, value in offered.items() if name in takes}
     for name, value, needs in (("channels", c.channels, "channels"), ("hidden", c.hidden, "sizes")):
         if value is not None and needs not in takes:
