@@ -19,15 +19,37 @@ from .operators import Plan, conv_plan, count_linear, linear_plan
 
 __all__ = ["WITHOUT_SYNAPSES", "count_module", "has_no_hooks", "is_countable", "only_calls_children"]
 
-# By class, for a subclass may do more.
+# By class, for a subclass may do more; layers of both torch.nn and snncore.layer.
+_NAMES = [
+    "Identity",
+    "Flatten",
+    "ReLU",
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "GroupNorm",
+    "LayerNorm",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
+    "AvgPool1d",
+    "AvgPool2d",
+    "AvgPool3d",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+]
 WITHOUT_SYNAPSES = frozenset(
     [
-        nn.Identity, nn.Flatten, nn.ReLU, nn.Dropout, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.MaxPool1d,
-        nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool2d, layer.Flatten,
-        layer.Dropout, layer.BatchNorm2d, layer.MaxPool2d, layer.AvgPool2d, layer.AdaptiveAvgPool2d, *NEURONS.values(),
+        *(getattr(room, name) for room in (nn, layer) for name in _NAMES if hasattr(room, name)),
+        *NEURONS.values(),
     ]
-)  # fmt: skip
-_CONVOLUTIONS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3, layer.Conv2d: 2}
+)
+_CONVOLUTIONS = {getattr(room, f"Conv{dims}d"): dims for room in (nn, layer) for dims in (1, 2, 3)}
 _LINEAR = frozenset([nn.Linear, layer.Linear])
 
 
