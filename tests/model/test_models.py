@@ -220,3 +220,11 @@ def test_images_of_another_size_are_named(name):
 def test_a_missing_time_axis_is_named(name):
     with pytest.raises(ArgumentError, match=r"step_mode 'm'.*direct\(x, T\)"):
         build(name)(images(name)[0])
+
+
+def test_images_too_small_for_a_vgg_are_told():
+    net = build("spiking_vgg11_bn", channels=2, hidden=4, num_classes=3)
+    with pytest.raises(
+        ArgumentError, match=r"SpikingVGG\.x: must have H and W of at least 32, got \[2, 1, 3, 31, 40\]"
+    ):
+        net(torch.zeros(2, 1, 3, 31, 40))

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .. import functional, layer
+from ..errors import ArgumentError
 from ..neuron import BaseNode, IFNode
 from ._parts import check_count, check_share, neuron_maker, with_atan
 from ._variant import variant
@@ -53,7 +54,7 @@ class SpikingVGG(nn.Module):
     Convolutions start normal by fan-out, linear layers normal with deviation 0.01, biases at 0, as in torchvision.
 
     Raises:
-        ArgumentError: an argument does not fit.
+        ArgumentError: an argument does not fit; on forward: the images are too small.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class SpikingVGG(nn.Module):
                 features += [layer.BatchNorm2d(out), neuron()] if batch_norm else [neuron()]
                 into = out
             features.append(layer.MaxPool2d(2, 2))
+        self.least_size = 2 ** len(depths)  # each stage halves the image
         self.features = nn.Sequential(*features)
         self.avgpool = layer.AdaptiveAvgPool2d((pool_size, pool_size))
         self.flatten = layer.Flatten()
@@ -114,6 +116,11 @@ class SpikingVGG(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the potentials of the classes, [T, B, num_classes] for ``x`` [T, B, C, H, W]; one step likewise."""
+        if min(x.shape[-2:]) < self.least_size:
+            raise ArgumentError(
+                f"SpikingVGG.x: must have H and W of at least {self.least_size}, got {list(x.shape)}; enlarge the "
+                "images"
+            )
         y: Tensor = self.classifier(self.flatten(self.avgpool(self.features(x))))
         return y
 
