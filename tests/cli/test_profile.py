@@ -125,7 +125,7 @@ SLIPS = [
     (["{run}", "--batch-size", "1.5"], ["--batch-size", "'1.5'"]),
     (["{run}", "--rasters", "-1"], ["--rasters"]),
     (["{run}", "--latency", "1,x"], ["--latency", "'x'"]),
-    (["{run}", "--dataset", "digit"], ["--dataset", "one of digits, fashion_mnist, mnist", "did you mean 'digits'"]),
+    (["{run}", "--dataset", "digit"], ["--dataset", "one of cifar10, cifar100, digits", "did you mean 'digits'"]),
     (["{run}", "--dataset", "mnist"], ["data.root (--data-root)", "mnist"]),
     (["{run}", "--dataset", "mnist", "--data-dir", "/nowhere/at/all"], ["/nowhere/at/all", "found nothing"]),
     (["{run}", "--device", "abacus"], ["train.device", "'abacus'"]),

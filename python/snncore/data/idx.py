@@ -23,13 +23,13 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
+from ._files import FETCH_AGAIN, check_is_file, describe
 
 __all__ = ["Idx", "read_idx"]
 
 _CHUNK = 1 << 20
 _GZIP = b"\x1f\x8b"
 _MAX_INFLATION = 1032  # deflate cannot pack better than this, so a larger claim of a header is false
-_FETCH_AGAIN = "delete it and fetch it again"
 _KINDS = {1: "labels", 3: "images"}
 
 
@@ -57,14 +57,12 @@ def read_idx(path: Path, ndim: int, *, digest: bool = False) -> Idx:
     Raises:
         DataError: the file is absent, empty, truncated, damaged, of another kind, or holds no samples.
     """
-    if not os.path.isfile(path):
-        found = "a folder" if os.path.isdir(path) else "a link to nothing" if os.path.islink(path) else "nothing"
-        raise DataError(path, f"expected a file, found {found}", "put the file there")
+    check_is_file(path)
     try:
         with open(path, "rb") as raw:
             size = os.fstat(raw.fileno()).st_size
             if size == 0:
-                raise DataError(path, "expected an idx file, found an empty file", _FETCH_AGAIN)
+                raise DataError(path, "expected an idx file, found an empty file", FETCH_AGAIN)
             packed = raw.read(2) == _GZIP
             raw.seek(0)
             with gzip.GzipFile(fileobj=raw) if packed else nullcontext(raw) as stream:
@@ -79,11 +77,11 @@ def _parse(path: Path, stream: io.BufferedIOBase, ndim: int, size: int, packed: 
     header, total = 4 + 4 * ndim, math.prod(shape)
     claim = f"header {' x '.join(map(str, shape))} = {total:,} values"
     if total == 0:
-        raise DataError(path, f"expected samples, found a {claim}", _FETCH_AGAIN)
+        raise DataError(path, f"expected samples, found a {claim}", FETCH_AGAIN)
     if packed and total > size * _MAX_INFLATION:
-        raise DataError(path, f"{claim}, more than {size:,} bytes of gzip can hold", _FETCH_AGAIN)
+        raise DataError(path, f"{claim}, more than {size:,} bytes of gzip can hold", FETCH_AGAIN)
     if not packed and size != header + total:
-        raise DataError(path, f"{claim}, expected {header + total:,} bytes, found {size:,} bytes on disk", _FETCH_AGAIN)
+        raise DataError(path, f"{claim}, expected {header + total:,} bytes, found {size:,} bytes on disk", FETCH_AGAIN)
     stream.seek(header)
     values, got = bytearray(total), 0
     with memoryview(values) as view:
@@ -92,7 +90,7 @@ def _parse(path: Path, stream: io.BufferedIOBase, ndim: int, size: int, packed: 
     # Reading one byte past the end also makes gzip compare its check sum.
     if got < total or stream.read(1):
         found = f"{got:,}" if got < total else "more"
-        raise DataError(path, f"{claim}, expected exactly as many after it, found {found}", _FETCH_AGAIN)
+        raise DataError(path, f"{claim}, expected exactly as many after it, found {found}", FETCH_AGAIN)
     md5 = None
     if digest:
         md5 = hashlib.md5(struct.pack(f">HBB{ndim}I", 0, 8, ndim, *shape), usedforsecurity=False)
@@ -103,40 +101,29 @@ def _parse(path: Path, stream: io.BufferedIOBase, ndim: int, size: int, packed: 
 def _header(path: Path, stream: io.BufferedIOBase, ndim: int) -> tuple[int, ...]:
     head = stream.read(64)
     if not head:
-        raise DataError(path, "expected an idx file, found a gzip file with nothing in it", _FETCH_AGAIN)
+        raise DataError(path, "expected an idx file, found a gzip file with nothing in it", FETCH_AGAIN)
     if head[:4] != bytes((0, 0, 8, ndim)):
         kind = _KINDS.get(ndim, "values")
-        raise DataError(
-            path, f"expected idx {kind} (magic 0x{0x800 + ndim:08x}), found {_describe(head)}", _FETCH_AGAIN
-        )
+        raise DataError(path, f"expected idx {kind} (magic 0x{0x800 + ndim:08x}), found {_describe(head)}", FETCH_AGAIN)
     if len(head) < 4 + 4 * ndim:
-        raise DataError(path, f"expected a header of {4 + 4 * ndim} bytes, found {len(head)} bytes", _FETCH_AGAIN)
+        raise DataError(path, f"expected a header of {4 + 4 * ndim} bytes, found {len(head)} bytes", FETCH_AGAIN)
     return struct.unpack_from(f">{ndim}I", head, 4)
 
 
 def _describe(head: bytes) -> str:
     """Say what a file is that begins with ``head``."""
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
-        return "an HTML page (the download gave a web page instead of the file)"
-    if text.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer (the repository was cloned without `git lfs pull`)"
-    if b"annex/objects/" in text:
-        return "a git-annex pointer (run `git annex get`)"
     if head.startswith(_GZIP):
         return "gzip inside gzip (unpack it once)"
-    if head.startswith(b"PK\x03\x04"):
-        return "a zip file (unpack it first)"
     if len(head) >= 4 and head[:3] == b"\x00\x00\x08":
         return f"magic 0x{int.from_bytes(head[:4], 'big'):08x}, idx {_KINDS.get(head[3], f'of {head[3]} dimensions')}"
-    return f"first bytes 0x{head[:8].hex()}"
+    return describe(head)
 
 
 def _unreadable(path: Path, exc: BaseException) -> DataError:
     if isinstance(exc, EOFError):
         size = path.stat().st_size
-        return DataError(path, f"expected a whole gzip file, found one cut off ({size:,} bytes on disk)", _FETCH_AGAIN)
+        return DataError(path, f"expected a whole gzip file, found one cut off ({size:,} bytes on disk)", FETCH_AGAIN)
     if isinstance(exc, (gzip.BadGzipFile, zlib.error)):
-        return DataError(path, f"expected a whole gzip file, found a damaged one ({exc})", _FETCH_AGAIN)
+        return DataError(path, f"expected a whole gzip file, found a damaged one ({exc})", FETCH_AGAIN)
     reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
     return DataError(path, f"cannot be read ({reason})", "check the permissions and the disk")
