@@ -133,7 +133,13 @@ def test_indices(made):
         ({"batch_size": 24, "drop_last": True}, "Batches.batch_size: must be at most the 23 samples"),
         ({"indices": [23]}, "Batches.indices: must be in 0..22, got 23..23"),
         ({"indices": []}, "Batches.indices: must name at least one sample"),
-        ({"dataset": (1, 2)}, "Batches.dataset: must be an ImageSet, got tuple"),
+        ({"world_size": 0}, "Batches.world_size: must be an integer >= 1, got 0"),
+        ({"world_size": 2, "rank": 2, "uneven": "pad"}, "Batches.rank: must be an integer in 0..1, got 2"),
+        ({"world_size": 2}, "Batches.uneven: must be one of pad, drop, exact for 2 ranks, got None"),
+        ({"uneven": "even"}, "Batches.uneven: must be one of pad, drop, exact for 1 ranks, got 'even'"),
+        ({"world_size": 24, "uneven": "drop"}, "Batches.world_size: must be at most the 23 samples"),
+        ({"repeats": 0}, "Batches.repeats: must be an integer >= 1, got 0"),
+        ({"dataset": (1, 2)}, "Batches.dataset: must be an ImageSet or a SampleSet, got tuple"),
     ],
 )
 def test_refuses(changes, says, made):
@@ -141,6 +147,82 @@ def test_refuses(changes, says, made):
     with pytest.raises(ArgumentError) as caught:
         data.Batches(**args)
     assert str(caught.value).startswith(says)
+
+
+def of_ranks(made, world_size, batch_size, **args):
+    return [
+        places(data.Batches(made, batch_size, rank=r, world_size=world_size, **args))
+        for r in range(world_size)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 5])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_ranks_share_the_batches_of_one(shuffle, world_size, made):
+    """Batch k of all ranks is batch k of one process with the batch size of all together; the last may be padded."""
+    args = {"shuffle": shuffle, "seed": 3, "epoch": 1}
+    whole = places(data.Batches(made, 2 * world_size, **args))
+    for uneven in ("pad", "drop", "exact"):
+        ranks = of_ranks(made, world_size, 2, uneven=uneven, **args)
+        for k, batch in enumerate(whole[:-1]):
+            assert sorted(chain(*(rank[k] for rank in ranks))) == sorted(batch)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 5, 23, 30])
+def test_uneven(world_size, made):
+    def flat(uneven):
+        return [list(chain(*rank)) for rank in of_ranks(made, world_size, 2, shuffle=True, seed=3, uneven=uneven)]
+
+    order = list(chain(*places(data.Batches(made, 2, shuffle=True, seed=3))))
+    exact = flat("exact")
+    assert sorted(chain(*exact)) == list(range(N))  # each once, also where a rank has none
+    padded = flat("pad")
+    assert {len(rank) for rank in padded} == {-(-N // world_size)}
+    together = [place for step in zip(*padded, strict=True) for place in step]
+    assert together == [order[i % N] for i in range(len(together))]
+    if world_size <= N:
+        dropped = flat("drop")
+        assert {len(rank) for rank in dropped} == {N // world_size}
+        assert [place for step in zip(*dropped, strict=True) for place in step] == order[: N // world_size * world_size]
+
+
+def test_samples_counts_those_of_the_rank(made):
+    for args in (
+        {},
+        {"drop_last": True},
+        {"rank": 1, "world_size": 2, "uneven": "exact"},
+        {"rank": 1, "world_size": 2, "uneven": "pad", "drop_last": True},
+        {"rank": 25, "world_size": 26, "uneven": "exact"},
+    ):
+        batches = data.Batches(made, 4, shuffle=True, seed=0, **args)
+        assert batches.samples == sum(len(batch) for batch in places(batches))
+        assert len(batches) == len(places(batches))
+
+
+def test_repeats_bring_a_sample_in_a_row_and_keep_the_length(made):
+    order = list(chain(*places(data.Batches(made, 4, shuffle=True, seed=3))))
+    repeated = list(chain(*places(data.Batches(made, 4, shuffle=True, seed=3, repeats=3))))
+    assert repeated == [order[i // 3] for i in range(N)]
+    ranks = of_ranks(made, 3, 4, shuffle=True, seed=3, repeats=3, uneven="drop")
+    assert ranks[0] == ranks[1] == ranks[2]  # the copies of a sample go to different ranks
+
+
+def test_mix_is_seeded_by_step_and_rank(made):
+    def draw(x, y):
+        return torch.rand(2), y
+
+    def drawn(start=0, **args):
+        batches = data.Batches(made, 4, shuffle=True, seed=3, mix=draw, start=start, **args)
+        return [tuple(x.tolist()) for x, _ in batches]
+
+    before = torch.get_rng_state()
+    whole = drawn()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(5)
+    assert drawn() == whole and drawn(start=2) == whole[2:]
+    others = [drawn(rank=r, world_size=2, uneven="pad") for r in (0, 1)]
+    assert len({*whole, *drawn(epoch=1), *others[1]}) == 2 * len(whole) + len(others[1])
+    assert others[0] == whole[:3]
 
 
 def test_numpy_integers_are_integers(made):

@@ -151,5 +151,7 @@ def test_split_refuses(fraction, seed, says):
 
 
 def test_unknown_name_lists_the_names():
-    with pytest.raises(UnknownNameError, match=r"data.load.name: .*digits, fashion_mnist, mnist.*'fashion_mnist'\?"):
+    with pytest.raises(
+        UnknownNameError, match=r"data.load.name: .*digits, fashion_mnist, image_folder, mnist.*'fashion_mnist'\?"
+    ):
         data.load("fashion-mnist")

@@ -1,4 +1,5 @@
-"""Which sample comes when: random orders that are the same on every machine and with every version.
+"""Which sample comes when, and what is random about it: orders and seeds that are the same on every machine and with
+every version.
 
 numpy's ``RandomState`` is used because its streams are frozen for good (NEP 19), which neither ``torch.randperm`` nor
 ``numpy.random.Generator`` promises: a run resumed after an upgrade must still see the rest of its epoch. No global
@@ -12,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["epoch_order", "stratified"]
+__all__ = ["batch_seed", "epoch_order", "sample_seed", "stratified"]
 
 # One stream per use, so that the same seed does not give a split and an epoch the same numbers.
-_EPOCH, _SPLIT = 0, 1
+_EPOCH, _SPLIT, _SAMPLE, _BATCH = 0, 1, 2, 3
 
 
 def _random(seed: int, *key: int) -> np.random.RandomState:
@@ -25,6 +26,27 @@ def _random(seed: int, *key: int) -> np.random.RandomState:
 def epoch_order(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """Return a permutation of ``0..n-1``, int64 [n], that depends on (n, seed, epoch) and on nothing else."""
     return _random(seed, _EPOCH, epoch).permutation(n).astype(np.int64)
+
+
+def sample_seed(seed: int, epoch: int, place: int, copy: int) -> int:
+    """Return what seeds the transforms of a sample; it depends on these four and on nothing else.
+
+    Args:
+        seed: of the run.
+        epoch: each has its own.
+        place: of the sample in its set.
+        copy: which of its repetitions in this epoch.
+    """
+    return _number(seed, _SAMPLE, epoch, place, copy)
+
+
+def batch_seed(seed: int, epoch: int, step: int, rank: int) -> int:
+    """Return what seeds the mixing of a batch; it depends on these four and on nothing else."""
+    return _number(seed, _BATCH, epoch, step, rank)
+
+
+def _number(seed: int, *key: int) -> int:
+    return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)[0])
 
 
 def stratified(labels: NDArray[Any], count: int, seed: int) -> NDArray[np.int64]:

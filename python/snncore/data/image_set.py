@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from ..errors import ArgumentError
+from ._check import checked_indices, checked_int, checked_labels, kind_of
 from ._order import stratified
+from .sample_set import MemoryReader, SampleSet, Transform
 
 __all__ = ["ImageSet", "split"]
 
-_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+_Set = TypeVar("_Set", "ImageSet", SampleSet, "ImageSet | SampleSet")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,13 +50,13 @@ class ImageSet:
             if not isinstance(value, str) or not value:
                 raise ArgumentError(f"ImageSet.{field}: must be a non-empty string, got {value!r}; name the set")
         self._check_images()
-        self._check_labels()
+        checked_labels(self.labels, self.classes, self.images.shape[0], self.images.device, "ImageSet")
 
     def _check_images(self) -> None:
         x = self.images
         if not isinstance(x, Tensor) or x.dtype != torch.uint8 or x.dim() != 4 or x.numel() == 0:
             raise ArgumentError(
-                f"ImageSet.images: must be a torch.uint8 tensor [N, C, H, W] with N, C, H, W > 0, got {_kind(x)}; "
+                f"ImageSet.images: must be a torch.uint8 tensor [N, C, H, W] with N, C, H, W > 0, got {kind_of(x)}; "
                 "add the channel axis with unsqueeze(1), and keep the pixels as they are stored"
             )
         if not isinstance(self.scale, int) or isinstance(self.scale, bool) or not 0 < self.scale <= 255:
@@ -63,31 +64,15 @@ class ImageSet:
         if self.scale < 255 and (peak := int(x.max())) > self.scale:
             raise ArgumentError(f"ImageSet.images: must be at most scale = {self.scale}, got {peak}; correct the scale")
 
-    def _check_labels(self) -> None:
-        y, n = self.labels, self.images.shape[0]
-        if not isinstance(y, Tensor) or y.dtype != torch.int64 or y.dim() != 1 or y.shape[0] != n:
-            raise ArgumentError(
-                f"ImageSet.labels: must be a torch.int64 tensor [{n}], one label per image, got {_kind(y)}; "
-                "convert it with labels.to(torch.int64)"
-            )
-        if y.device != self.images.device:
-            raise ArgumentError(
-                f"ImageSet.labels: must be on {self.images.device} like images, got {y.device}; move both together"
-            )
-        names = self.classes
-        if not isinstance(names, tuple) or not names or len(set(names)) != len(names):
-            raise ArgumentError(f"ImageSet.classes: must be a tuple of different names, got {names!r}; name each class")
-        low, high = (int(v) for v in torch.aminmax(y))
-        if low < 0 or high >= len(names):
-            raise ArgumentError(
-                f"ImageSet.labels: must be in 0..{len(names) - 1} for {len(names)} classes, got {low}..{high}; "
-                "number the classes from 0"
-            )
-
     @property
     def num_classes(self) -> int:
         """How many classes there are, whether or not each has samples here."""
         return len(self.classes)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its batches come to lie."""
+        return self.images.device
 
     @property
     def in_shape(self) -> tuple[int, int, int]:
@@ -125,8 +110,21 @@ class ImageSet:
         """Return the set with images and labels on ``device``, where `Batches` then gathers."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
+    def with_transform(self, transform: Transform | None) -> SampleSet:
+        """Return the set with every image sent through ``transform``, see `SampleSet`.
 
-def split(dataset: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, ImageSet]:
+        The transform gets pixels of 0..255 whatever ``scale`` is. The images stay in memory, on the CPU.
+        """
+        pixels = self.images.cpu()
+        if self.scale != 255:
+            pixels = (pixels.to(torch.float32) * (255 / self.scale)).round_().to(torch.uint8)
+        reader = MemoryReader(pixels, f"{self.name} {self.split}")
+        return SampleSet(
+            self.name, self.split, reader, self.labels.cpu(), self.classes, self.source, transform, self.device
+        )
+
+
+def split(dataset: _Set, fraction: float, seed: int) -> tuple[_Set, _Set]:
     """Split off ``fraction`` of a set for validation, every class in proportion.
 
     No sample is in both parts, and each part keeps the order of ``dataset``. Classes are exact to less than one
@@ -156,40 +154,3 @@ def split(dataset: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, Imag
     rest = torch.ones(n, dtype=torch.bool)
     rest[chosen] = False
     return dataset.subset(rest.nonzero().flatten()), dataset.subset(chosen, split="validation")
-
-
-def checked_int(value: Any, who: str, low: int, high: int | None = None) -> int:
-    """Return ``value`` as an int within ``low..high``, or raise ArgumentError in the name of ``who``."""
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or number < low or (high is not None and number > high):
-        span = f">= {low}" if high is None else f"in {low}..{high}"
-        raise ArgumentError(f"{who}: must be an integer {span}, got {value!r}; correct it")
-    return number
-
-
-def checked_indices(indices: Tensor | Sequence[int], n: int, who: str) -> Tensor:
-    """Return ``indices`` as int64 [M] on the CPU, M > 0, each in 0..n-1; raise ArgumentError otherwise."""
-    try:
-        places = indices if isinstance(indices, Tensor) else torch.as_tensor(indices)
-    except (TypeError, ValueError, RuntimeError):
-        raise ArgumentError(f"{who}: must be integers, got {type(indices).__name__}; give a list or a tensor") from None
-    if places.numel() == 0:
-        raise ArgumentError(f"{who}: must name at least one sample, got none; leave it out to use all")
-    if places.dtype not in _INTEGERS or places.dim() != 1:
-        raise ArgumentError(
-            f"{who}: must be integers [M], got {_kind(places)}; turn a mask into places with nonzero().flatten()"
-        )
-    places = places.to("cpu", torch.int64)
-    low, high = (int(v) for v in torch.aminmax(places))
-    if low < 0 or high >= n:
-        raise ArgumentError(f"{who}: must be in 0..{n - 1}, got {low}..{high}; count from 0")
-    return places
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"{value.dtype} {list(value.shape)}"
-    return type(value).__name__
