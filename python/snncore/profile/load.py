@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from ..config import merge
-from ..data import DATASETS, ImageSet
+from ..data import DATASETS, Dataset
 from ..errors import ArgumentError, CheckpointError, ConfigError
 from ..registry import lookup
 from ..train import Config, checkpoint
@@ -36,7 +36,7 @@ class Saved:
     config: Config
     trained_on: str
     net: nn.Module
-    test: ImageSet
+    test: Dataset
 
 
 def load(
@@ -88,5 +88,5 @@ def load(
     return Saved(path, config, trained_on, net.to(machine.device).eval(), test)
 
 
-def _shape(test: ImageSet) -> str:
+def _shape(test: Dataset) -> str:
     return f"{'x'.join(str(n) for n in test.in_shape)}, {test.num_classes} classes"

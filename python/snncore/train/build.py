@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from .. import ops
-from ..data import ImageSet, load, split
+from ..data import Dataset, load, split
 from ..errors import ArgumentError, ConfigError
 from ..model import MODELS
 from ..neuron import NEURONS
@@ -37,9 +37,9 @@ class Machine:
 class Parts:
     """The parts of a data set: what is learned from, what the best weights are chosen on, what is reported."""
 
-    train: ImageSet
-    val: ImageSet | None
-    test: ImageSet
+    train: Dataset
+    val: Dataset | None
+    test: Dataset
 
 
 def set_up_process(config: TrainConfig) -> Machine:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..data import Batches, ImageSet
+from ..data import Batches, Dataset
 from ..metric.sop import EnergyCost, MemoryCost, Report, SopCounter
 from .config import Config
 from .evaluate import forward
@@ -15,14 +15,14 @@ from .evaluate import forward
 __all__ = ["count_operations", "in_words", "spread"]
 
 
-def spread(samples: int, dataset: ImageSet) -> Tensor:
+def spread(samples: int, dataset: Dataset) -> Tensor:
     """Return the places of at most ``samples`` samples, evenly over ``dataset`` (which may be sorted), int64 [n]."""
     there = len(dataset)
     n = min(samples, there)
     return torch.arange(n) * there // n
 
 
-def in_words(dataset: ImageSet, samples: int) -> str:
+def in_words(dataset: Dataset, samples: int) -> str:
     """Return which ``samples`` of ``dataset`` `spread` takes."""
     there = len(dataset)
     return (
@@ -33,7 +33,7 @@ def in_words(dataset: ImageSet, samples: int) -> str:
 @torch.no_grad()
 def count_operations(
     net: nn.Module,
-    dataset: ImageSet,
+    dataset: Dataset,
     config: Config,
     *,
     cost: str | EnergyCost | None = None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..data import Batches, ImageSet
+from ..data import Batches, Dataset
 from ..encoding import direct
 from ..metric import Accuracy
 from ..registry import lookup
@@ -46,12 +46,12 @@ def forward(net: nn.Module, x: Tensor, config: Config) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(net: nn.Module, dataset: ImageSet, config: Config, stop: StopSignal, title: str) -> Score:
+def evaluate(net: nn.Module, dataset: Dataset, config: Config, stop: StopSignal, title: str) -> Score:
     """Return the score of ``net``, in evaluation mode, on all of ``dataset``, each sample once."""
     net.eval()
     loss_of = lookup(LOSSES, config.train.loss, "train.loss")
     accuracy = Accuracy()
-    loss_sum = torch.zeros((), dtype=torch.float64, device=dataset.images.device)
+    loss_sum = torch.zeros((), dtype=torch.float64, device=dataset.device)
     began = time.perf_counter()
     with progress_bar(len(dataset), 0, title) as bar:
         for x, label in Batches(dataset, config.data.batch_size, shuffle=False, seed=0):

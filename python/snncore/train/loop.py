@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..config import dump_yaml, to_dict
-from ..data import Batches, ImageSet
+from ..data import Batches, Dataset
 from ..errors import CheckpointError, SnncoreError
 from ..metric import FiringRate, hits
 from ..metric.sop import Report
@@ -200,7 +200,7 @@ class _Run:
         replace_file(path, lambda file: file.write(found.to_json().encode()))
         return found
 
-    def evaluate(self, data: ImageSet) -> Score:
+    def evaluate(self, data: Dataset) -> Score:
         """Return the score of the present weights on ``data``."""
         score = evaluate(self.net, data, self.config, self.stop, data.split)
         self.test_speed.add(score.count, score.seconds)
