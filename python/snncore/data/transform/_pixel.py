@@ -117,7 +117,8 @@ def autocontrast(x: Tensor) -> Tensor:
     """Stretch each channel to 0..255; one of a single value is left."""
     flat = x.flatten(1)
     low, high = flat.amin(1).double(), flat.amax(1).double()
-    scale = torch.where(high > low, 255 / (high - low).clamp(min=1), 1.0)[:, None, None]
+    whole = torch.full_like(high, 255)  # 255 / tensor would be 255 * (1 / tensor), which is another number
+    scale = torch.where(high > low, whole / (high - low).clamp(min=1), 1.0)[:, None, None]
     offset = torch.where(high > low, -low, 0.0)[:, None, None] * scale
     return (x.to(torch.float64) * scale + offset).clamp_(0, 255).to(torch.uint8)
 

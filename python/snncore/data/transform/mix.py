@@ -33,6 +33,10 @@ def _shares(y: Tensor, num_classes: int, who: str) -> Tensor:
             f"{who}: must be given labels torch.int64 [B] or floating [B, {num_classes}], got {kind_of(y)}; "
             "check num_classes"
         )
+    if y.device.type == "cpu" and int(y.max()) >= num_classes:  # a GPU would have to wait for the answer
+        raise ArgumentError(
+            f"{who}.num_classes: must be above every label, got {num_classes} with a label {int(y.max())}; correct it"
+        )
     return torch.zeros(y.shape[0], num_classes, device=y.device).scatter_(1, y[:, None], 1.0)
 
 
