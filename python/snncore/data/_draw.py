@@ -9,23 +9,25 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-__all__ = ["drawing"]
+__all__ = ["put_back", "seed_all"]
 
 
-@contextmanager
-def drawing(seed: int) -> Iterator[None]:
-    """Seed torch's CPU generator, ``numpy.random`` and ``random`` within the block, and put them back after it.
-
-    The generators of GPUs are left alone.
+def seed_all(seed: int) -> None:
+    """Seed torch's CPU generator, ``numpy.random`` and ``random``; the generators of GPUs are left alone.
 
     Args:
         seed: 0..2**64-1.
     """
+    torch.default_generator.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+@contextmanager
+def put_back() -> Iterator[None]:
+    """After the block, have the generators that `seed_all` seeds where they were before it. Costs about 0.1 ms."""
     of_torch, of_numpy, of_python = torch.default_generator.get_state(), np.random.get_state(), random.getstate()
     try:
-        torch.default_generator.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
         yield
     finally:
         torch.default_generator.set_state(of_torch)

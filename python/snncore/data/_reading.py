@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import ArgumentError, DataError, SnncoreError
+from ._draw import put_back
 from .sample_set import SampleSet
 
 __all__ = ["default_workers", "read_batches"]
@@ -61,10 +62,11 @@ class _Fetch(Dataset[tuple[Tensor, Tensor] | _Failed]):
 
     def read(self, batch: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         places = batch[0].tolist()
-        images = [
-            self.dataset.sample(place, self.seed, self.epoch, copy)
-            for place, copy in zip(places, batch[1].tolist(), strict=True)
-        ]
+        with put_back():
+            images = [
+                self.dataset.draw(place, self.seed, self.epoch, copy)
+                for place, copy in zip(places, batch[1].tolist(), strict=True)
+            ]
         for place, image in zip(places, images, strict=True):
             if image.shape != images[0].shape:
                 where = self.dataset.reader.where

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import ArgumentError
 from ._check import checked_indices, checked_int
-from ._draw import drawing
+from ._draw import put_back, seed_all
 from ._order import batch_seed, epoch_order
 from ._reading import default_workers, read_batches
 from .image_set import ImageSet
@@ -163,7 +163,8 @@ class Batches:
             yield from batches
             return
         for step, (x, y) in enumerate(batches, self.start):
-            with drawing(batch_seed(self.seed, self.epoch, step, self.rank)):
+            with put_back():
+                seed_all(batch_seed(self.seed, self.epoch, step, self.rank))
                 mixed = self.mix(x, y)
             yield mixed
 

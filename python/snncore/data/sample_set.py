@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ..errors import ArgumentError, SnncoreError
 from ._check import checked_indices, checked_labels, kind_of
-from ._draw import drawing
+from ._draw import put_back, seed_all
 from ._order import sample_seed
 
 __all__ = ["MemoryReader", "Reader", "SampleSet", "Transform"]
@@ -134,10 +135,15 @@ class SampleSet:
             DataError: the image cannot be read.
             ArgumentError: the transform fails on it, or does not return an image.
         """
+        with put_back() if self.transform is not None else nullcontext():
+            return self.draw(place, seed, epoch, copy)
+
+    def draw(self, place: int, seed: int, epoch: int, copy: int) -> Tensor:
+        """Do what `sample` does, and leave the random generators where the transform left them."""
         image = self.reader(place)
         if self.transform is not None:
-            with drawing(sample_seed(seed, epoch, place, copy)):
-                image = self._transformed(image, place)
+            seed_all(sample_seed(seed, epoch, place, copy))
+            image = self._transformed(image, place)
         return image.to(torch.float32).div_(255) if image.dtype == torch.uint8 else image.to(torch.float32)
 
     def _transformed(self, image: Tensor, place: int) -> Tensor:
