@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import random
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,20 @@ def test_spawned_workers(made, monkeypatch):
     plain = _reading.DataLoader
     monkeypatch.setattr(_reading, "DataLoader", lambda *a, **k: plain(*a, multiprocessing_context=spawn, **k))
     assert same(all_of(data.Batches(lazy, 8, shuffle=True, seed=1, workers=1)), alone)
+
+
+def test_ctrl_c_leaves_the_workers_alone(made):
+    """It is sent to all processes of a terminal; the loop then ends its step and saves, for which it may need them."""
+    before = set(multiprocessing.active_children())
+    seen = []
+    for k, (_, y) in enumerate(data.Batches(made.with_transform(noisy), 1, shuffle=False, seed=0, workers=1)):
+        seen += y.tolist()
+        if k == 0:
+            (worker,) = set(multiprocessing.active_children()) - before
+            os.kill(worker.pid, signal.SIGINT)
+    assert len(seen) == N
+    worker.join(10)
+    assert not worker.is_alive()
 
 
 def test_every_transform_can_be_pickled(made):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -78,6 +79,15 @@ class _Fetch(Dataset[tuple[Tensor, Tensor] | _Failed]):
         return torch.stack(images), self.dataset.labels[torch.from_numpy(batch[0])]
 
 
+def _leave_signals_to_parent(worker: int) -> None:
+    """Let Ctrl-C, which reaches every process of a terminal, be answered by the training process alone.
+
+    A forked worker also has the handlers of its parent, of which the one for SIGTERM would keep it alive.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def read_batches(
     dataset: SampleSet, plan: Plan, seed: int, epoch: int, workers: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -100,6 +110,7 @@ def read_batches(
         sampler=plan,
         num_workers=workers,
         pin_memory=dataset.device.type == "cuda",
+        worker_init_fn=_leave_signals_to_parent,
         generator=torch.Generator(),  # without one it draws from torch's own, and a run would not be resumed exactly
     )
     for batch in loader:
