@@ -208,3 +208,20 @@ def test_a_large_list_of_files_is_small(root):
     train, _ = data.load("image_folder", root)
     assert train.reader.names.dtype.kind == "S" and train.reader.names.nbytes < 6 * 40
     assert folder.EXTENSIONS == (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
+
+def test_real_photographs(real, tmp_path):
+    """122 pictures of blood cells, 640x480 JPEG: read, cropped and resized as Pillow reads and resizes them."""
+    os.symlink(real("bccd_subset") / "BCCD/JPEGImages", tmp_path / "blood")
+    cells = data.image_folder(tmp_path, split="test", transform=transform.Resize(60))
+    assert len(cells) == 122 and cells.in_shape == (3, 60, 80)
+    shards = [
+        data.Batches(cells, 16, shuffle=False, seed=0, rank=r, world_size=2, uneven="exact", workers=r) for r in (0, 1)
+    ]
+    seen = [torch.cat([x for x, _ in shard]) for shard in shards]
+    assert [len(x) for x in seen] == [61, 61]
+    for place in (0, 1, 120, 121):
+        with Image.open(cells.reader.where(place)) as image:
+            theirs = np.array(image.convert("RGB").resize((80, 60), Image.Resampling.BILINEAR))
+        ours = seen[place % 2][place // 2] * 255
+        assert (ours - torch.from_numpy(theirs).permute(2, 0, 1)).abs().max() <= 1.01

@@ -70,13 +70,13 @@ class FileReader:
         try:
             with image_module.open(path) as image:
                 mode = image.mode
-                if not mode.startswith(("I", "F")):  # would be cut off at 255 without a word
-                    pixels = np.array(image.convert("RGB"))
+                # more than 8 bits would be cut off at 255 without a word
+                pixels = None if mode.startswith(("I", "F")) else np.array(image.convert("RGB"))
         except PermissionError as error:
             raise unreadable(path, error) from error
         except Exception as error:  # a damaged image raises almost anything
             raise _damaged(path, error) from error
-        if mode.startswith(("I", "F")):
+        if pixels is None:
             raise DataError(path, f"expected 8 bits a channel, found mode {mode}", "convert it to an 8-bit image")
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
