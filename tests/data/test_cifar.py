@@ -156,6 +156,7 @@ def batch(**changes):
         (pickle.dumps(batch(data=np.array([print])), 2), r"asks for builtins|asks for __builtin__"),
         (pickle.dumps(batch(), 2).replace(b"K\x04M\x00", b"K\x05M\x00"), r"expected 5 x 3072 bytes .*found 12,288"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
 def test_damaged_pickles(bad, says, tmp_path):
     folder = write(tmp_path, "cifar10", "pickled")
@@ -174,6 +175,7 @@ def test_damaged_pickles(bad, says, tmp_path):
         (bytes(2 * 3074), "found 6,148 bytes, 2 too many"),
         (bytes(3073) + b"\x0a" + bytes(3072), "labels in 0..9, found 10 at sample 1"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_damaged_records(bad, says, tmp_path):
     folder = write(tmp_path, "cifar10", "binary")

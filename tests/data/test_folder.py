@@ -14,6 +14,9 @@ from snncore import data
 from snncore.data import folder, transform
 from snncore.errors import ArgumentError, DataError, LibraryError
 
+# torch warns of more workers than CPUs, and a test may run on one CPU.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+
 Image = pytest.importorskip("PIL.Image", reason="needs Pillow (pip install 'snncore[images]')")
 
 
@@ -160,6 +163,7 @@ def png():
         (png()[:60] + b"\0\0\0\0" + png()[64:], r"expected an image, found [0-9,]+ bytes"),
         (None, r"dog/b.png: expected a file, found nothing; put the file there"),
     ],
+    ids=["empty", "html", "lfs", "cut off", "cut off early", "damaged", "absent"],
 )
 def test_damaged_files(content, says, workers, root):
     train, _ = data.load("image_folder", root)

@@ -19,6 +19,9 @@ from snncore.data._order import batch_seed, sample_seed
 from snncore.data.sample_set import MemoryReader, SampleSet
 from snncore.errors import ArgumentError, DataError
 
+# torch warns of more workers than CPUs, and a test may run on one CPU.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+
 N = 23
 SAMPLE_SEEDS = (3089951306932936333, 10207816582551543936, 1279844757562384118)
 

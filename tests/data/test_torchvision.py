@@ -69,6 +69,7 @@ def test_random_parts_are_drawn_alike():
     assert torch.allclose(ours.mean(0), theirs.mean(0), atol=1.5) and torch.allclose(ours.std(0), theirs.std(0), atol=1)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_as_reproducible_as_ours():
     images = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8)
     made = data.ImageSet("made", "train", images, torch.arange(40) % 4, tuple("abcd"), 255, "made up")
