@@ -135,9 +135,10 @@ def test_indices(made):
         ({"indices": []}, "Batches.indices: must name at least one sample"),
         ({"world_size": 0}, "Batches.world_size: must be an integer >= 1, got 0"),
         ({"world_size": 2, "rank": 2, "uneven": "pad"}, "Batches.rank: must be an integer in 0..1, got 2"),
-        ({"world_size": 2}, "Batches.uneven: must be one of pad, drop, exact for 2 ranks, got None"),
-        ({"uneven": "even"}, "Batches.uneven: must be one of pad, drop, exact for 1 ranks, got 'even'"),
+        ({"world_size": 2}, "Batches.uneven: must be one of pad, drop, exact, given for 2 ranks, got None"),
+        ({"uneven": "even"}, "Batches.uneven: must be one of pad, drop, exact, given for 1 ranks, got 'even'"),
         ({"world_size": 24, "uneven": "drop"}, "Batches.world_size: must be at most the 23 samples"),
+        ({"uneven": "given"}, "Batches.indices: must be those of this rank when uneven is 'given', got None"),
         ({"repeats": 0}, "Batches.repeats: must be an integer >= 1, got 0"),
         ({"dataset": (1, 2)}, "Batches.dataset: must be an ImageSet or a SampleSet, got tuple"),
     ],
@@ -186,6 +187,15 @@ def test_uneven(world_size, made):
         assert [place for step in zip(*dropped, strict=True) for place in step] == order[: N // world_size * world_size]
 
 
+def test_given_shares_are_taken_as_they_are(made):
+    mine = [[4, 0, 9], [7, 7]]
+    seen = [
+        places(data.Batches(made, 2, shuffle=False, seed=3, indices=part, rank=r, world_size=2, uneven="given"))
+        for r, part in enumerate(mine)
+    ]
+    assert seen == [[[4, 0], [9]], [[7, 7]]]
+
+
 def test_samples_counts_those_of_the_rank(made):
     for args in (
         {},
@@ -223,6 +233,8 @@ def test_mix_is_seeded_by_step_and_rank(made):
     others = [drawn(rank=r, world_size=2, uneven="pad") for r in (0, 1)]
     assert len({*whole, *drawn(epoch=1), *others[1]}) == 2 * len(whole) + len(others[1])
     assert others[0] == whole[:3]
+    given = {"indices": range(12), "uneven": "given", "world_size": 2}
+    assert drawn(rank=1, **given) == others[1] and drawn(rank=1, start=1, **given) == others[1][1:]
 
 
 def test_numpy_integers_are_integers(made):

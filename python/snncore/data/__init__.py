@@ -18,9 +18,11 @@ which yields x [B, C, H, W] float32 and y [B] int64 on ``dataset.device``. A loo
     train, val = split(train, fraction, seed)
     train, val = train.with_transform(augment).to(device), val.with_transform(plain).to(device)
 
-where ``with_transform`` is left out if there is nothing to transform: that keeps an `ImageSet` as fast as it is. Train
-with ``uneven="pad"`` and evaluate with ``uneven="exact"`` on several ranks. With ``mix`` the labels become float
-[B, num_classes]. What comes of (seed, epoch, start) never depends on ``workers``, so these may change on resuming.
+where ``with_transform`` is left out if there is nothing to transform: that keeps an `ImageSet` as fast as it is. On
+several ranks train with ``uneven="pad"`` and evaluate with ``uneven="exact"``, or divide the order in the loop and say
+``uneven="given"``; seed, epoch and start are those of the run in each case, for they seed transforms and ``mix`` too.
+With ``mix`` the labels become float [B, num_classes]. What comes out never depends on ``workers``, so these may change
+on resuming.
 
 Nothing is downloaded: ``digits`` comes with the package, the others are read from a folder.
 """

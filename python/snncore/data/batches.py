@@ -20,7 +20,7 @@ __all__ = ["Batches", "Mix"]
 # From (x, y) to (x, y): changes a whole batch, such as `snncore.data.transform.MixUp`.
 Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
-_UNEVEN = ("pad", "drop", "exact")
+_UNEVEN = ("pad", "drop", "exact", "given")
 
 
 class Batches:
@@ -43,6 +43,10 @@ class Batches:
     - ``uneven="exact"``, for evaluation: each sample comes on one rank, once. A rank may have a sample, and so a batch,
       less than another, or none at all: do not average over batches, and do not communicate in each.
 
+    A loop that divides the order itself takes ``uneven="given"``: ``indices`` are then the samples of this rank, in
+    their order (with ``shuffle=False``), and ``rank`` only keeps the draws of ``mix`` apart. Transforms are seeded by
+    (``seed``, ``epoch``) also without shuffling, so give those of the run.
+
     Args:
         dataset: an `ImageSet` or a `SampleSet`.
         batch_size: samples in a batch (of this rank), >= 1.
@@ -54,7 +58,7 @@ class Batches:
         indices: use only these places of ``dataset``, integers [M]; all by default.
         rank: of this process, 0..world_size-1.
         world_size: how many processes share the epoch. All must give the same other arguments.
-        uneven: ``"pad"``, ``"drop"`` or ``"exact"``; must be given if ``world_size`` is not 1.
+        uneven: ``"pad"``, ``"drop"``, ``"exact"`` or ``"given"``; must be given if ``world_size`` is not 1.
         repeats: repeated augmentation (Hoffer et al. 2020, arXiv:1901.09335): each sample comes this often in a row,
             each time with other random transforms, and the epoch is cut to its usual length. With ranks, the copies
             go to different ones.
@@ -102,7 +106,7 @@ class Batches:
         self.drop_last = drop_last
         self.world_size = checked_int(world_size, "Batches.world_size", 1)
         self.rank = checked_int(rank, "Batches.rank", 0, self.world_size - 1)
-        self.uneven = self._checked_uneven(uneven)
+        self.uneven = self._checked_uneven(uneven, indices)
         self.repeats = checked_int(repeats, "Batches.repeats", 1)
         self.mix = mix
         self.order, self._copies = self._order(indices)
@@ -117,13 +121,17 @@ class Batches:
         rest = n - self.start * self.batch_size
         self.workers = default_workers(rest) if workers is None else checked_int(workers, "Batches.workers", 0)
 
-    def _checked_uneven(self, uneven: str | None) -> str:
+    def _checked_uneven(self, uneven: str | None, indices: object) -> str:
         if uneven is None and self.world_size == 1:
             return "exact"
         if uneven not in _UNEVEN:
             raise ArgumentError(
                 f"Batches.uneven: must be one of {', '.join(_UNEVEN)} for {self.world_size} ranks, got {uneven!r}; "
                 "use pad for training and exact for evaluation"
+            )
+        if uneven == "given" and indices is None:
+            raise ArgumentError(
+                "Batches.indices: must be those of this rank when uneven is 'given', got None; give them"
             )
         return uneven
 
@@ -142,10 +150,16 @@ class Batches:
                 f"Batches.world_size: must be at most the {m} samples when uneven is 'drop', got {self.world_size}; "
                 "use fewer ranks or pad"
             )
+        if self.uneven == "given":
+            return places.to(self._order_device), copies
         end = m if total is None else total * self.world_size
         mine = torch.arange(self.rank, max(end, self.rank), self.world_size) % m
-        device = self.dataset.device if isinstance(self.dataset, ImageSet) else "cpu"
-        return places[mine].to(device), copies[mine]
+        return places[mine].to(self._order_device), copies[mine]
+
+    @property
+    def _order_device(self) -> torch.device:
+        """Where an `ImageSet` is gathered; files are read from the CPU."""
+        return self.dataset.device if isinstance(self.dataset, ImageSet) else torch.device("cpu")
 
     @property
     def samples(self) -> int:
