@@ -9,9 +9,10 @@ from __future__ import annotations
 from .config import Config, DataConfig, EnergyConfig, ModelConfig, NeuronConfig, OptimConfig, TrainConfig
 from .loop import fit
 from .loss import LOSSES
-from .optim import OPTIMIZERS, SCHEDULES
+from .optim import OPTIMIZERS, make_optimizer, parameter_groups
 from .preset import ON_DATA, PRESETS, resolve
 from .report import Result
+from .schedule import SCHEDULES, learning_rate, schedule_factor
 
 __all__ = [
     "LOSSES",
@@ -28,5 +29,9 @@ __all__ = [
     "Result",
     "TrainConfig",
     "fit",
+    "learning_rate",
+    "make_optimizer",
+    "parameter_groups",
     "resolve",
+    "schedule_factor",
 ]

@@ -13,7 +13,8 @@ from ..model import MODELS
 from ..neuron import NEURONS
 from ..surrogate import SURROGATES
 from .loss import LOSSES
-from .optim import OPTIMIZERS, SCHEDULES
+from .optim import OPTIMIZERS
+from .schedule import SCHEDULES, WARMUPS
 
 __all__ = ["Config", "DataConfig", "EnergyConfig", "ModelConfig", "NeuronConfig", "OptimConfig", "TrainConfig"]
 
@@ -64,12 +65,36 @@ class OptimConfig:
 
     name: str = option("sgd", "optimiser", "--opt", choices=OPTIMIZERS)
     lr: float = option(0.1, "learning rate", "--lr", above=0)
-    momentum: float = option(0.9, "momentum (sgd and nesterov)", "--momentum", at_least=0, below=1)
+    momentum: float = option(0.9, "momentum (sgd, nesterov and rmsprop)", "--momentum", at_least=0, below=1)
     weight_decay: float = option(0.0, "weight decay", "--weight-decay", "--wd", at_least=0)
-    scheduler: str = option("cosine", "course of the learning rate, by epoch", "--lr-scheduler", choices=SCHEDULES)
-    warmup_epochs: int = option(0, "epochs in which it first rises from 0, by step", "--lr-warmup-epochs", at_least=0)
+    norm_weight_decay: float | None = option(
+        None, "that of normalisation layers; none: as the others", "--norm-weight-decay", at_least=0
+    )
+    bias_weight_decay: float | None = option(
+        None, "that of biases; none: as the others", "--bias-weight-decay", at_least=0
+    )
+    neuron_weight_decay: float | None = option(
+        None,
+        "that of what neurons learn (time constants, thresholds...); none: as the others",
+        "--neuron-weight-decay",
+        at_least=0,
+    )
+    scheduler: str = option("cosine", "course of the learning rate", "--lr-scheduler", choices=SCHEDULES)
+    schedule_by: str = option("epoch", "when it moves on", "--lr-schedule-by", choices=("epoch", "step"))
+    warmup_epochs: int = option(0, "epochs before that with a smaller rate", "--lr-warmup-epochs", at_least=0)
+    warmup_method: str = option(
+        "linear", "linear: it rises to the full rate; constant: it stays", "--lr-warmup-method", choices=WARMUPS
+    )
+    warmup_decay: float = option(
+        0.01, "share of the full rate with which the warm-up begins", "--lr-warmup-decay", at_least=0
+    )
+    warmup_by: str = option("step", "when the warm-up moves on", "--lr-warmup-by", choices=("epoch", "step"))
     step_size: int = option(30, "epochs between two steps (step)", "--lr-step-size", at_least=1)
-    gamma: float = option(0.1, "factor of each step (step)", "--lr-gamma", above=0)
+    gamma: float = option(0.1, "factor of each step (step) or epoch (exp)", "--lr-gamma", above=0)
+    restart_epochs: int = option(10, "epochs to the first restart (warm_restarts)", "--lr-restart-epochs", at_least=1)
+    restart_mult: int = option(
+        2, "how many times longer each cycle is than the one before (warm_restarts)", "--lr-restart-mult", at_least=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

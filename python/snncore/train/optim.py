@@ -1,28 +1,30 @@
-"""Optimisers and the course of the learning rate.
+"""Optimisers by name, and which parameters are decayed how much.
 
-The learning rate is a plain function of the position in the run. So there is no scheduler state that a resumed run
-could get wrong.
+The course of the learning rate is in ``schedule``.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.nn.modules.batchnorm import _NormBase
+from torch.optim import SGD, Adam, Adamax, AdamW, Optimizer, RMSprop
 
-from ..errors import ConfigError
+from ..errors import ArgumentError, ConfigError
+from ..layer import TemporalEffective
+from ..neuron import BaseNode
 from ..registry import lookup
+from .schedule import SCHEDULES, learning_rate, set_learning_rate
 
 if TYPE_CHECKING:
     from .config import OptimConfig
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "learning_rate", "make_optimizer", "set_learning_rate"]
+__all__ = ["OPTIMIZERS", "SCHEDULES", "learning_rate", "make_optimizer", "parameter_groups", "set_learning_rate"]
 
-Parameters = Iterable[nn.Parameter]
+Group = dict[str, Any]
+Parameters = Iterable[nn.Parameter] | Iterable[Group]
 
 
 def _sgd(parameters: Parameters, c: OptimConfig) -> Optimizer:
@@ -43,16 +45,32 @@ def _adamw(parameters: Parameters, c: OptimConfig) -> Optimizer:
     return AdamW(parameters, lr=c.lr, weight_decay=c.weight_decay)
 
 
+def _adamax(parameters: Parameters, c: OptimConfig) -> Optimizer:
+    return Adamax(parameters, lr=c.lr, weight_decay=c.weight_decay)
+
+
+def _rmsprop(parameters: Parameters, c: OptimConfig) -> Optimizer:
+    # eps and alpha as in torchvision's and SpikingJelly's reference training
+    return RMSprop(parameters, lr=c.lr, momentum=c.momentum, weight_decay=c.weight_decay, eps=0.0316, alpha=0.9)
+
+
+# torch has no LAMB (2.13), so there is none here
 OPTIMIZERS: dict[str, Callable[[Parameters, OptimConfig], Optimizer]] = {
     "sgd": _sgd,
     "nesterov": _nesterov,
     "adam": _adam,
     "adamw": _adamw,
+    "adamax": _adamax,
+    "rmsprop": _rmsprop,
 }
 
 
 def make_optimizer(parameters: Parameters, config: OptimConfig) -> Optimizer:
     """Return the optimiser that ``config`` names.
+
+    Args:
+        parameters: parameters, or groups of them as from `parameter_groups`.
+        config: its name and numbers.
 
     Raises:
         UnknownNameError: there is none of this name; the message lists those there are.
@@ -61,35 +79,60 @@ def make_optimizer(parameters: Parameters, config: OptimConfig) -> Optimizer:
     return lookup(OPTIMIZERS, config.name, "optim.name")(parameters, config)
 
 
-# name -> factor of the learning rate in `epoch` of `epochs` (both without the warm-up)
-SCHEDULES: dict[str, Callable[[int, int, OptimConfig], float]] = {
-    "none": lambda epoch, epochs, c: 1.0,
-    "cosine": lambda epoch, epochs, c: 0.5 * (1.0 + math.cos(math.pi * epoch / epochs)),
-    "step": lambda epoch, epochs, c: c.gamma ** (epoch // c.step_size),
-}
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, TemporalEffective)
 
 
-def learning_rate(config: OptimConfig, epochs: int, epoch: int, step: int, steps: int) -> float:
-    """Return the learning rate of one step.
+def parameter_groups(net: nn.Module, config: OptimConfig) -> list[Group]:
+    """Return the parameters of ``net`` in groups that differ in their weight decay.
+
+    A parameter is, in this order: of a neuron (``tau``, thresholds, the weights of a PSN: all that a ``BaseNode``
+    itself holds), of a normalisation (weight, bias, the p of TEBN), a bias, or a weight. Where ``neuron_weight_decay``,
+    ``norm_weight_decay`` or ``bias_weight_decay`` is None, its parameters stay with the next kind they belong to:
+    biases and neurons with the weights, a normalisation's weight with the weights and its bias with the biases. With
+    all three None there is one group, in the order of ``net.parameters()``. A shared parameter is taken once, as what
+    it is where the net has it first.
 
     Args:
-        config: names the schedule and its numbers.
-        epochs: epochs of the whole run.
-        epoch: the epoch, from 0.
-        step: the step within the epoch, from 0.
-        steps: steps in an epoch.
+        net: any module; frozen parameters too are in a group, and optimisers pass them over.
+        config: the weight decays.
+
+    Returns:
+        Groups for `make_optimizer`, none empty: ``params``, ``weight_decay`` and ``kind`` ("weight", "neuron", "norm",
+        "bias").
+
+    Raises:
+        ArgumentError: ``net`` has no parameters.
     """
-    warmup = config.warmup_epochs
-    if epoch < warmup:
-        return config.lr * (epoch * steps + step + 1) / (warmup * steps)
-    schedule = lookup(SCHEDULES, config.scheduler, "optim.scheduler")
-    return config.lr * schedule(epoch - warmup, max(epochs - warmup, 1), config)
+    decay = {
+        "weight": config.weight_decay,
+        "neuron": config.neuron_weight_decay,
+        "norm": config.norm_weight_decay,
+        "bias": config.bias_weight_decay,
+    }
+    grouped: dict[str, list[nn.Parameter]] = {kind: [] for kind in decay}
+    seen: set[nn.Parameter] = set()
+    for module in net.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter not in seen:
+                seen.add(parameter)
+                kinds = (kind for kind in _kinds(module, name) if decay[kind] is not None)
+                grouped[next(kinds)].append(parameter)
+    if not seen:
+        raise ArgumentError(f"parameter_groups.net: must have parameters, got {type(net).__name__} without; add layers")
+    return [
+        {"params": parameters, "weight_decay": decay[kind], "kind": kind}
+        for kind, parameters in grouped.items()
+        if parameters
+    ]
 
 
-def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
-    """Give every parameter group of ``optimizer`` the learning rate ``lr``."""
-    for group in optimizer.param_groups:
-        if isinstance(group["lr"], torch.Tensor):
-            group["lr"].fill_(lr)
-        else:
-            group["lr"] = lr
+def _kinds(module: nn.Module, name: str) -> Iterable[str]:
+    """Yield what the parameter ``name``, held by ``module`` itself, is, the most special first."""
+    if isinstance(module, BaseNode):
+        yield "neuron"
+    else:
+        if isinstance(module, _NORMS):
+            yield "norm"
+        if name.endswith("bias"):  # in_proj_bias too
+            yield "bias"
+    yield "weight"
