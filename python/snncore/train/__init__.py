@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .config import Config, DataConfig, EnergyConfig, ModelConfig, NeuronConfig, OptimConfig, TrainConfig
 from .loop import fit
-from .loss import LOSSES
+from .loss import LOSSES, make_loss
 from .optim import OPTIMIZERS, make_optimizer, parameter_groups
 from .preset import ON_DATA, PRESETS, resolve
 from .report import Result
@@ -30,6 +30,7 @@ __all__ = [
     "TrainConfig",
     "fit",
     "learning_rate",
+    "make_loss",
     "make_optimizer",
     "parameter_groups",
     "resolve",

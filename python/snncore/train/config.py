@@ -103,6 +103,17 @@ class TrainConfig:
 
     epochs: int = option(64, "epochs", "--epochs", at_least=1)
     loss: str = option("mse_rate", "loss on the spikes of the last layer", "--loss", choices=LOSSES)
+    label_smoothing: float = option(
+        0.0, "share of the label that is spread over all classes", "--label-smoothing", at_least=0, below=1
+    )
+    tet_lambda: float = option(1e-3, "weight of the pull to tet_phi, in [0, 1] (tet)", "--tet-lambda", at_least=0)
+    tet_phi: float = option(1.0, "what every output is pulled to (tet)", "--tet-phi")
+    correct_rate: float = option(
+        1.0, "firing rate wanted of the right class, in [0, 1] (mse_count)", "--correct-rate", at_least=0
+    )
+    incorrect_rate: float = option(0.0, "and of the others (mse_count)", "--incorrect-rate", at_least=0)
+    on_target: float = option(1.0, "potential wanted of the right class (mse_membrane)", "--on-target")
+    off_target: float = option(0.0, "and of the others (mse_membrane)", "--off-target")
     seed: int = option(0, "seed of weights, data order and everything random", "--seed", at_least=0, below=2**32)
     device: str = option("auto", "cpu, cuda, cuda:1, ...; auto: cuda if there is one", "--device", may_change=True)
     threads: int | None = option(
