@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from .config import Config, DataConfig, EnergyConfig, ModelConfig, NeuronConfig, OptimConfig, TrainConfig
+from .ema import WeightAverage, adjusted_decay
 from .loop import fit
 from .loss import LOSSES, make_loss
 from .optim import OPTIMIZERS, make_optimizer, parameter_groups
@@ -28,6 +29,8 @@ __all__ = [
     "OptimConfig",
     "Result",
     "TrainConfig",
+    "WeightAverage",
+    "adjusted_decay",
     "fit",
     "learning_rate",
     "make_loss",

@@ -114,6 +114,15 @@ class TrainConfig:
     incorrect_rate: float = option(0.0, "and of the others (mse_count)", "--incorrect-rate", at_least=0)
     on_target: float = option(1.0, "potential wanted of the right class (mse_membrane)", "--on-target")
     off_target: float = option(0.0, "and of the others (mse_membrane)", "--off-target")
+    model_ema: bool = option(False, "also keep and test a moving average of the weights", "--model-ema")
+    model_ema_steps: int = option(32, "steps between two updates of the average", "--model-ema-steps", at_least=1)
+    model_ema_decay: float = option(
+        0.99998,
+        "its decay, before the adjustment to batch size, steps and epochs",
+        "--model-ema-decay",
+        at_least=0,
+        below=1,
+    )
     seed: int = option(0, "seed of weights, data order and everything random", "--seed", at_least=0, below=2**32)
     device: str = option("auto", "cpu, cuda, cuda:1, ...; auto: cuda if there is one", "--device", may_change=True)
     threads: int | None = option(
