@@ -5,6 +5,7 @@
     │   ├── UnknownNameError            a name that is not in a table; lists the names
     │   └── ConfigError                 a key or value of a configuration
     ├── StateError (RuntimeError)       kept neuron state does not fit this call
+    ├── NumericError (ArithmeticError)  a number that training needs is not finite
     ├── EngineError (RuntimeError)      the kernel that was asked for cannot run this call
     ├── LibraryError (ImportError)      the compiled core or torch is absent, too old or broken
     ├── DataError (ValueError)          a data file is absent, damaged or not what it should be
@@ -22,6 +23,7 @@ __all__ = [
     "DataError",
     "EngineError",
     "LibraryError",
+    "NumericError",
     "SnncoreError",
     "StateError",
     "UnknownNameError",
@@ -46,6 +48,10 @@ class ConfigError(ArgumentError):
 
 class StateError(SnncoreError, RuntimeError):
     """The state a neuron kept from an earlier step does not fit this call."""
+
+
+class NumericError(SnncoreError, ArithmeticError):
+    """A number that training needs, such as a gradient, is inf or nan."""
 
 
 class EngineError(SnncoreError, RuntimeError):

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from .clip import clip_gradients, non_finite
 from .config import Config, DataConfig, EnergyConfig, ModelConfig, NeuronConfig, OptimConfig, TrainConfig
 from .ema import WeightAverage, adjusted_decay
 from .loop import fit
@@ -31,10 +32,12 @@ __all__ = [
     "TrainConfig",
     "WeightAverage",
     "adjusted_decay",
+    "clip_gradients",
     "fit",
     "learning_rate",
     "make_loss",
     "make_optimizer",
+    "non_finite",
     "parameter_groups",
     "resolve",
     "schedule_factor",

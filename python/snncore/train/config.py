@@ -114,6 +114,15 @@ class TrainConfig:
     incorrect_rate: float = option(0.0, "and of the others (mse_count)", "--incorrect-rate", at_least=0)
     on_target: float = option(1.0, "potential wanted of the right class (mse_membrane)", "--on-target")
     off_target: float = option(0.0, "and of the others (mse_membrane)", "--off-target")
+    clip_grad_norm: float | None = option(
+        None, "norm that the gradient of all parameters is scaled down to", "--clip-grad-norm", above=0
+    )
+    clip_grad_value: float | None = option(
+        None, "value that each element of the gradient is cut off at, before the norm", "--clip-grad-value", above=0
+    )
+    check_gradients: bool = option(
+        False, "stop at a gradient that is not finite and say where", "--check-gradients", may_change=True
+    )
     model_ema: bool = option(False, "also keep and test a moving average of the weights", "--model-ema")
     model_ema_steps: int = option(32, "steps between two updates of the average", "--model-ema-steps", at_least=1)
     model_ema_decay: float = option(
