@@ -13,6 +13,7 @@ from .loop import fit
 from .loss import LOSSES, make_loss
 from .optim import OPTIMIZERS, make_optimizer, parameter_groups
 from .preset import ON_DATA, PRESETS, resolve
+from .regularise import FiringRatePenalty
 from .report import Result
 from .schedule import SCHEDULES, learning_rate, schedule_factor
 
@@ -25,6 +26,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "EnergyConfig",
+    "FiringRatePenalty",
     "ModelConfig",
     "NeuronConfig",
     "OptimConfig",

@@ -114,6 +114,21 @@ class TrainConfig:
     incorrect_rate: float = option(0.0, "and of the others (mse_count)", "--incorrect-rate", at_least=0)
     on_target: float = option(1.0, "potential wanted of the right class (mse_membrane)", "--on-target")
     off_target: float = option(0.0, "and of the others (mse_membrane)", "--off-target")
+    firing_rate_strength: float = option(
+        0.0, "weight of the penalty on firing rates beyond bounds; 0: none", "--firing-rate-strength", at_least=0
+    )
+    firing_rate_lower: float = option(
+        0.0, "spikes per step below which the penalty sets in; 0: none", "--firing-rate-lower", at_least=0
+    )
+    firing_rate_upper: float | None = option(
+        None, "spikes per step above which it sets in; none: no bound", "--firing-rate-upper", at_least=0
+    )
+    firing_rate_power: int = option(
+        2, "1: the distance from the bound, 2: its square", "--firing-rate-power", at_least=1, below=3
+    )
+    firing_rate_per: str = option(
+        "layer", "whose mean rate is bounded, for each sample", "--firing-rate-per", choices=("layer", "neuron")
+    )
     clip_grad_norm: float | None = option(
         None, "norm that the gradient of all parameters is scaled down to", "--clip-grad-norm", above=0
     )
