@@ -9,7 +9,8 @@
     ├── EngineError (RuntimeError)      the kernel that was asked for cannot run this call
     ├── LibraryError (ImportError)      the compiled core or torch is absent, too old or broken
     ├── DataError (ValueError)          a data file is absent, damaged or not what it should be
-    └── CheckpointError (RuntimeError)  a checkpoint cannot be written, read or used here
+    ├── CheckpointError (RuntimeError)  a checkpoint cannot be written, read or used here
+    └── DistributedError (RuntimeError) another process of the run failed or did not answer
 
 Messages have one form: ``who.argument: must be ..., got ...; do ...``.
 """
@@ -21,6 +22,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "DistributedError",
     "EngineError",
     "LibraryError",
     "NumericError",
@@ -80,3 +82,7 @@ class DataError(SnncoreError, ValueError):
 
 class CheckpointError(SnncoreError, RuntimeError):
     """A checkpoint cannot be written, read, or used here."""
+
+
+class DistributedError(SnncoreError, RuntimeError):
+    """Another process of a distributed run failed, or did not answer in time."""

@@ -50,7 +50,7 @@ SLIPS = [
     (["--lr=-0.1"], ["optim.lr (--lr)", "greater than 0", "-0.1"]),
     (["-T", "0"], ["model.T (-T)", "at least 1", "'0'"]),
     (["-T", "4.5"], ["model.T (-T)", "a whole number"]),
-    (["--amp", "fp8"], ["train.amp (--amp)", "one of bf16, off"]),
+    (["--amp", "fp8"], ["train.amp (--amp)", "one of bf16, fp16, off"]),
     (["--set", "optim.lrr=1"], ["optim.lrr", "did you mean 'optim.lr'"]),
     (["--set", "lr=1"], ["--set", "section.key=value"]),
     (["--set", "optim.lr"], ["--set", "section.key=value"]),
@@ -91,7 +91,7 @@ def test_an_error_that_is_no_slip_keeps_its_traceback(monkeypatch):
     def broken(*args):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(train.loop, "build_net", broken)
+    monkeypatch.setattr(train.run, "build_net", broken)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         main(SMALL)
 

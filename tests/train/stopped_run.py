@@ -46,7 +46,11 @@ class DropoutNet(nn.Sequential):
 
 def stop_at(place: str, count: int, what: str) -> None:
     module_name, _, function_name = place.rpartition(".")
-    module = importlib.import_module(module_name)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError:  # a class
+        outer, _, name = module_name.rpartition(".")
+        module = getattr(importlib.import_module(outer), name)
     function = getattr(module, function_name)
     calls = 0
 

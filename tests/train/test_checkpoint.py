@@ -16,6 +16,8 @@ from torch import nn
 from snncore.errors import CheckpointError
 from snncore.train import checkpoint
 from snncore.train.files import remove_leftovers, replace_file
+from snncore.train.folder import keep_newest
+from snncore.train.position import Position
 
 CONFIG = {"optim": {"lr": 0.1}, "model": {"args": {}}}
 
@@ -78,7 +80,7 @@ def flip(path: Path) -> None:
         (lambda path: torch.save({"weight": torch.zeros(2)}, path), "another kind of file"),
         (lambda path: torch.save([1, 2], path), "another kind of file"),
         (lambda path: torch.save(nn.Linear(2, 2), path), "torn or foreign"),  # would run code: refused
-        (lambda path: torch.save({**checkpoint.load(path), "format": 99}, path), "must have format 1, got 99"),
+        (lambda path: torch.save({**checkpoint.load(path), "format": 99}, path), "must have format 1 or 2, got 99"),
         (lambda path: path.unlink(), "no such file"),
         (lambda path: (path.unlink(), path.mkdir()), "Is a directory"),
     ],
@@ -155,3 +157,45 @@ def test_leftovers_of_a_killed_process_go(tmp_path):
     (tmp_path / "last.pt").write_bytes(b"whole")
     remove_leftovers(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_files_of_format_1_still_load(tmp_path):
+    """That format knew one rank: its random numbers lay in ``rng``, and its sums in ``position`` alone."""
+    net, optimizer = made()
+    step(net, optimizer)
+    position = {"epoch": 1, "step": 2, "seen": 8, "loss_sum": 0.5, "correct": 3, "lr": 0.1, "best": 0.25}
+    position |= {"best_epoch": 1, "latest": 0.25, "lines": 1}
+    old = {"format": 1, "config": CONFIG, "model": net.state_dict(), "optimizer": optimizer.state_dict()}
+    torch.save(old | {"rng": checkpoint.rng_state(), "position": position}, tmp_path / "last.pt")
+    expected = torch.rand(3)
+    other, other_optimizer = made(1)
+    content = checkpoint.load(tmp_path / "last.pt")
+    found = Position(**checkpoint.restore(tmp_path / "last.pt", other, other_optimizer, content))
+    assert torch.equal(torch.rand(3), expected)
+    assert (found.epoch, found.step, found.correct, found.correct5, found.best) == (1, 2, 3, 0, 0.25)
+    assert (content["scaler"], content["extra"]) == ({}, {})
+
+
+@pytest.mark.parametrize(("rank", "size", "correct"), [(0, 2, 3), (1, 2, 4), (0, 1, 7), (0, 3, 7), (2, 3, 0)])
+def test_each_rank_gets_its_own_back_and_other_numbers_of_ranks_the_sums(tmp_path, rank, size, correct):
+    path = tmp_path / "last.pt"
+    torch.manual_seed(7)
+    ranks = [{"rng": checkpoint.rng_state(), "correct": n, "loss_sum": float(n), "correct5": n} for n in (3, 4)]
+    torch.manual_seed(8)
+    ranks[1]["rng"] = checkpoint.rng_state()
+    checkpoint.save(path, *made(), {"epoch": 0, "correct": 3}, CONFIG, ranks=ranks)
+    torch.manual_seed(99)
+    at = checkpoint.restore(path, *made(), checkpoint.load(path), rank, size)
+    assert (at["correct"], at["loss_sum"]) == (correct, correct)
+    assert torch.initial_seed() == (7 + rank if size == 2 else 0)  # 0: of made()
+
+
+def test_only_the_newest_of_single_epochs_are_kept(tmp_path):
+    for name in ("epoch-2.pt", "epoch-10.pt", "epoch-9.pt", "epoch-mine.pt", "last.pt"):
+        (tmp_path / name).touch()
+    keep_newest(tmp_path, 0)
+    assert len(list(tmp_path.iterdir())) == 5
+    keep_newest(tmp_path, 2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["epoch-10.pt", "epoch-9.pt", "epoch-mine.pt", "last.pt"]
+    keep_newest(tmp_path, 5)
+    assert len(list(tmp_path.iterdir())) == 4

@@ -11,7 +11,7 @@ import torch
 
 from snncore import ops, train
 from snncore.errors import CheckpointError, ConfigError
-from snncore.train import build, fit, loop, resolve
+from snncore.train import build, fit, resolve
 from snncore.train.files import sole_user
 
 TINY = {
@@ -109,7 +109,7 @@ def test_resuming_with_other_settings_is_refused_by_fit_itself(tmp_path):
     result = fit(tiny(tmp_path))
     config = tiny(tmp_path, other={"train": {"resume": str(result.folder)}, "optim": {"momentum": 0.5}})
     with pytest.raises(ConfigError, match=r"optim.momentum \(0.9 -> 0.5\)"):
-        loop.fit(config)
+        fit(config)
 
 
 @pytest.mark.parametrize("writes", range(1, 11))

@@ -98,13 +98,13 @@ def whole(tmp_path_factory):
     return runs
 
 
-# place, call of it, which run, what happens then. A call of loop.forward is a training step, one of evaluate.forward a
+# place, call of it, which run, what happens then. A call of train_output is a training step, one of test_output a
 # batch of an evaluation; checkpoint.save: at the start, every five steps, then best and last of each epoch.
 KILLED = [
-    ("snncore.train.loop.forward", 1, "plain", "before the first step"),
-    ("snncore.train.loop.forward", 19, "plain", "in the middle of the second epoch"),
-    ("snncore.train.loop.forward", 17, "adam", "in the middle of the second epoch"),
-    ("snncore.train.evaluate.forward", 2, "adam", "in the first evaluation"),
+    ("snncore.train.run.ConfigTask.train_output", 1, "plain", "before the first step"),
+    ("snncore.train.run.ConfigTask.train_output", 19, "plain", "in the middle of the second epoch"),
+    ("snncore.train.run.ConfigTask.train_output", 17, "adam", "in the middle of the second epoch"),
+    ("snncore.train.run.ConfigTask.test_output", 2, "adam", "in the first evaluation"),
     ("snncore.train.checkpoint.save", 4, "plain", "between the epoch's line and best.pt"),
     ("snncore.train.checkpoint.save", 4, "adam", "between best.pt and last.pt"),
     ("os.replace", 5, "plain", "while a checkpoint is written"),
@@ -121,9 +121,9 @@ def test_after_kill_9(whole, tmp_path, place, count, kind):
 
 
 INTERRUPTED = [
-    ("snncore.train.loop.forward", 16, "adam", "in a step"),
-    ("snncore.train.loop.forward", 24, "plain", "in the last step of an epoch"),
-    ("snncore.train.evaluate.forward", 2, "plain", "in an evaluation"),
+    ("snncore.train.run.ConfigTask.train_output", 16, "adam", "in a step"),
+    ("snncore.train.run.ConfigTask.train_output", 24, "plain", "in the last step of an epoch"),
+    ("snncore.train.run.ConfigTask.test_output", 2, "plain", "in an evaluation"),
 ]
 
 
@@ -138,7 +138,7 @@ def test_after_ctrl_c(whole, tmp_path, place, count, kind):
     assert f"Go on with: snncore-train --resume {folder}" in done.stdout
     assert "stopping after this step" in done.stderr and "Traceback" not in done.stderr
     position = torch.load(folder / "last.pt", weights_only=True)["position"]
-    if place.endswith("loop.forward"):  # the step at hand was finished and saved, in the middle of the epoch
+    if place.endswith("train_output"):  # the step at hand was finished and saved, in the middle of the epoch
         steps = {"plain": 12, "adam": 9}[kind]
         assert position["epoch"] * steps + position["step"] == count
     assert run(tmp_path, *arguments, "--resume", "auto") == 0
@@ -165,7 +165,7 @@ def test_ctrl_c_while_the_best_weights_are_measured(tmp_path):
 
 
 def test_the_second_ctrl_c_stops_at_once(tmp_path):
-    done = stopped(tmp_path, "snncore.train.loop.forward", 19, "SIGINT+SIGINT", *PLAIN)
+    done = stopped(tmp_path, "snncore.train.run.ConfigTask.train_output", 19, "SIGINT+SIGINT", *PLAIN)
     assert done.returncode == 130
     assert "stopped at once" in done.stderr and "Traceback" not in done.stderr
     position = torch.load(the_run(tmp_path) / "last.pt", weights_only=True)["position"]

@@ -43,7 +43,7 @@ def test_a_net_that_cannot_be_counted_costs_the_figure_and_not_the_run(tmp_path,
     def broken(*_, **__):
         raise StateError("nothing that ran could be counted (because)")
 
-    monkeypatch.setattr(train.loop, "count_operations", broken)
+    monkeypatch.setattr(train.run, "count_operations", broken)
     result = trained(tmp_path)
     assert result.test_accuracy is not None and result.energy is None
     assert not (result.folder / "energy.json").exists()

@@ -27,6 +27,8 @@ examples:
   snncore-train --neuron lif --set neuron.args.tau=3.0 --set neuron.args.detach_reset=true
   snncore-train --show-config > my.yaml        then edit it, and: snncore-train --config my.yaml
   snncore-train --resume logs/digits_csnn_if_T4
+  torchrun --nproc-per-node 2 -m snncore.cli.train -b 128        two processes share each batch of 128
+  torchrun --nproc-per-node 2 --max-restarts 3 -m snncore.cli.train --resume auto --save-every-steps 500
 
 a run writes into a new folder: config.yaml, log.txt, metrics.jsonl, last.pt, best.pt and TensorBoard files.
 Ctrl-C ends it after the step at hand (exit code 130); --resume FOLDER then goes on as if it had never stopped,

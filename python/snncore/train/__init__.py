@@ -1,6 +1,7 @@
 """Training: a configuration, one loop, checkpoints from which a run goes on bit for bit.
 
-``resolve`` merges settings over defaults and presets; ``fit`` trains as they say. ``LOSSES``, ``OPTIMIZERS``,
+``resolve`` merges settings over defaults and presets; ``fit`` trains as they say; ``Trainer`` is the class to inherit
+from. Started by torchrun, both train on several ranks. ``LOSSES``, ``OPTIMIZERS``,
 ``SCHEDULES`` and ``PRESETS`` are the tables of names.
 """
 
@@ -9,13 +10,14 @@ from __future__ import annotations
 from .clip import clip_gradients, non_finite
 from .config import Config, DataConfig, EnergyConfig, ModelConfig, NeuronConfig, OptimConfig, TrainConfig
 from .ema import WeightAverage, adjusted_decay
-from .loop import fit
 from .loss import LOSSES, make_loss
 from .optim import OPTIMIZERS, make_optimizer, parameter_groups
 from .preset import ON_DATA, PRESETS, resolve
 from .regularise import FiringRatePenalty
 from .report import Result
+from .run import fit
 from .schedule import SCHEDULES, learning_rate, schedule_factor
+from .trainer import Trainer
 
 __all__ = [
     "LOSSES",
@@ -32,6 +34,7 @@ __all__ = [
     "OptimConfig",
     "Result",
     "TrainConfig",
+    "Trainer",
     "WeightAverage",
     "adjusted_decay",
     "clip_gradients",

@@ -21,8 +21,9 @@ from ..neuron import NEURONS
 from ..registry import lookup
 from ..surrogate import SURROGATES, Surrogate
 from .config import Config, DataConfig, ModelConfig, NeuronConfig, TrainConfig
+from .distributed import Ranks
 
-__all__ = ["Machine", "Parts", "absolute", "build_net", "load_parts", "set_up_process"]
+__all__ = ["Machine", "Parts", "absolute", "build_net", "find_device", "load_parts", "set_up_process"]
 
 
 @dataclass(frozen=True)
@@ -42,20 +43,35 @@ class Parts:
     test: Dataset
 
 
-def set_up_process(config: TrainConfig) -> Machine:
-    """Set allocator, threads and seeds as ``config`` says, before anything large exists."""
+def set_up_process(config: TrainConfig, ranks: Ranks | None = None) -> Machine:
+    """Set allocator, threads and seeds as ``config`` says, before anything large exists.
+
+    The seeds are the same on all ``ranks``, so that they build the same net.
+    """
     keeps_blocks = config.keep_freed_blocks and ops.keep_freed_blocks(True)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     random.seed(config.seed)
     np.random.seed(config.seed)
     torch.manual_seed(config.seed)
-    return Machine(_device(config.device), keeps_blocks)
+    return Machine(find_device(config.device, ranks or Ranks()), keeps_blocks)
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str, ranks: Ranks) -> torch.device:
+    """Return the device called ``name``; of several GPUs each of ``ranks`` gets its own.
+
+    Raises:
+        ConfigError: it is not there, or all ranks would share one GPU.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if ranks.size > 1 and name.startswith("cuda"):
+        if ":" in name:
+            raise ConfigError(
+                f"train.device: must be auto, cpu or cuda for {ranks.size} ranks, each of which takes the GPU of its "
+                f"own number, got {name!r}; choose the GPUs by CUDA_VISIBLE_DEVICES"
+            )
+        name = f"cuda:{ranks.local_rank}"
     do = "use auto, cpu, or cuda where there is one"
     try:
         device = torch.device(name)

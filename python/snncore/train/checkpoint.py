@@ -6,8 +6,12 @@ A checkpoint is a dict of plain values and tensors, so ``torch.load(path, weight
     config     the merged configuration, nested
     model      state_dict of the net
     optimizer  state_dict of the optimiser (the learning rate is a function of the position and has no state)
-    rng        states of Python's, NumPy's and torch's generators
     position   epoch (from 0), step (steps done in it), sums of the running epoch, best score, lines of metrics.jsonl
+    ranks      for each rank: states of Python's, NumPy's and torch's generators, and its own sums of the running epoch
+    scaler     state_dict of the loss scaler; empty without one
+    extra      what else the task keeps: a scheduler, averaged weights
+
+Format 1, which knew one rank only, is read too: it has ``rng`` instead of the last three.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from __future__ import annotations
 import pickle
 import random
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +33,22 @@ from .files import replace_file
 
 __all__ = ["load", "load_weights", "restore", "restore_rng", "rng_state", "save"]
 
-FORMAT = 1
-_KEYS = {"format", "config", "model", "optimizer", "rng", "position"}
+FORMAT = 2
+_KEYS = {"format", "config", "model", "optimizer", "position"}
+_SUMS = ("loss_sum", "correct", "correct5")
 
 
-def save(path: Path, net: nn.Module, optimizer: Optimizer, position: Mapping[str, Any], config: dict[str, Any]) -> None:
+def save(
+    path: Path,
+    net: nn.Module,
+    optimizer: Optimizer,
+    position: Mapping[str, Any],
+    config: dict[str, Any],
+    *,
+    ranks: Sequence[Mapping[str, Any]] = (),
+    scaler: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
     """Write a checkpoint to ``path``, replacing an older one only once the new one is safe on the disk.
 
     Args:
@@ -42,6 +57,9 @@ def save(path: Path, net: nn.Module, optimizer: Optimizer, position: Mapping[str
         optimizer: likewise.
         position: plain values and tensors only.
         config: ``to_dict`` of the configuration.
+        ranks: what each rank alone knows; by default there is one, and ``rng`` is all it knows.
+        scaler: state of the loss scaler.
+        extra: further plain values and tensors.
 
     Raises:
         CheckpointError: it cannot be written; what ``path`` held before is still there.
@@ -51,8 +69,10 @@ def save(path: Path, net: nn.Module, optimizer: Optimizer, position: Mapping[str
         "config": config,
         "model": net.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "rng": rng_state(),
         "position": dict(position),
+        "ranks": [dict(own) for own in ranks] or [{"rng": rng_state()}],
+        "scaler": dict(scaler or {}),
+        "extra": dict(extra or {}),
     }
     try:
         replace_file(path, lambda file: torch.save(content, file))
@@ -98,10 +118,14 @@ def load(path: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(content, dict) or not content.keys() >= _KEYS:
         raise CheckpointError(f"{path}: must be a checkpoint of snncore-train, got another kind of file; {do}")
-    if content["format"] != FORMAT:
+    if content["format"] not in (1, FORMAT):
         raise CheckpointError(
-            f"{path}: must have format {FORMAT}, got {content['format']!r}; read it with the snncore that wrote it"
+            f"{path}: must have format 1 or {FORMAT}, got {content['format']!r}; read it with the snncore that wrote it"
         )
+    if not content.keys() >= ({"rng"} if content["format"] == 1 else {"ranks", "scaler", "extra"}):
+        raise CheckpointError(f"{path}: must be a checkpoint of snncore-train, got another kind of file; {do}")
+    if content["format"] == 1:
+        content |= {"ranks": [{"rng": content.pop("rng")}], "scaler": {}, "extra": {}}
     return content
 
 
@@ -121,8 +145,14 @@ def load_weights(path: Path, net: nn.Module, content: Mapping[str, Any]) -> None
         ) from None
 
 
-def restore(path: Path, net: nn.Module, optimizer: Optimizer, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Put ``content`` back into ``net``, ``optimizer`` and the random generators, and return the position."""
+def restore(
+    path: Path, net: nn.Module, optimizer: Optimizer, content: Mapping[str, Any], rank: int = 0, size: int = 1
+) -> dict[str, Any]:
+    """Put ``content`` back into ``net``, ``optimizer`` and the random generators, and return the position of a rank.
+
+    If the run had as many ranks, each gets its random numbers and its sums back, so that it goes on bit for bit.
+    Otherwise rank 0 gets the sums of all, and the generators stay as they are.
+    """
     load_weights(path, net, content)
     try:
         optimizer.load_state_dict(content["optimizer"])
@@ -130,8 +160,13 @@ def restore(path: Path, net: nn.Module, optimizer: Optimizer, content: Mapping[s
         raise CheckpointError(
             f"{path}: must hold the state of this optimiser, got another's ({error}); use the settings of that run"
         ) from None
-    restore_rng(content["rng"])
-    return dict(content["position"])
+    position, ranks = dict(content["position"]), content["ranks"]
+    if len(ranks) == size:
+        restore_rng(ranks[rank]["rng"])
+        return position | {key: ranks[rank][key] for key in _SUMS if key in ranks[rank]}
+    for key in _SUMS:
+        position[key] = sum(own.get(key, 0) for own in ranks) if rank == 0 else 0
+    return position
 
 
 def rng_state() -> dict[str, Any]:

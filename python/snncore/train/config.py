@@ -48,7 +48,7 @@ class DataConfig:
 
     name: str = option("digits", "data set; digits comes with the package", "--dataset", choices=DATASETS)
     root: str | None = option(None, "folder of the data set's files", "--data-root", metavar="DIR", may_change=True)
-    batch_size: int = option(128, "samples in a batch", "-b", "--batch-size", at_least=1)
+    batch_size: int = option(128, "samples in a batch, over all ranks together", "-b", "--batch-size", at_least=1)
     val_split: float = option(
         0.0,
         "share of the training set kept apart to choose the best weights; 0: they are chosen on the test set",
@@ -152,7 +152,7 @@ class TrainConfig:
     threads: int | None = option(
         None, "CPU threads; none: as torch chooses", "--threads", metavar="N", at_least=1, may_change=True
     )
-    amp: str = option("off", "mixed precision", "--amp", choices=("off", "bf16"))
+    amp: str = option("off", "mixed precision", "--amp", choices=("off", "fp16", "bf16"))
     engine: str = option(
         "auto",
         "neuron kernels: native (fused), torch (plain loop), auto",
@@ -180,6 +180,31 @@ class TrainConfig:
     )
     keep_freed_blocks: bool = option(
         True, "reuse freed memory instead of returning it to the system", "--keep-freed-blocks", may_change=True
+    )
+    save_every_epochs: int = option(
+        0,
+        "also keep a checkpoint epoch-N.pt of every so many epochs; 0: none",
+        "--save-every-epochs",
+        at_least=0,
+        may_change=True,
+    )
+    keep: int = option(
+        0, "of these, keep only so many, the newest; 0: all", "--keep", metavar="N", at_least=0, may_change=True
+    )
+    grad_accum: int = option(
+        1, "work each batch off in so many parts and add up their gradients: less memory", "--grad-accum", at_least=1
+    )
+    sync_bn: bool = option(False, "batch norms over the samples of all ranks", "--sync-bn")
+    unused_parameters: str = option(
+        "auto",
+        "whether the net has parameters that get no gradient, on several ranks; auto: tried once; yes: looked for at "
+        "every step",
+        "--unused-parameters",
+        choices=("auto", "yes", "no"),
+        may_change=True,
+    )
+    rank_timeout: float = option(
+        600.0, "seconds that a rank waits for the others", "--rank-timeout", above=0, may_change=True
     )
     tensorboard: bool = option(True, "write TensorBoard files if it is installed", "--tensorboard", may_change=True)
 

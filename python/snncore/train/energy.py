@@ -62,6 +62,7 @@ def count_operations(
             each_batch()
     return sop.report(
         c.mode,
+        across_ranks=False,  # of several ranks one counts
         first_layer=c.first_layer,
         dataset=in_words(dataset, len(places)),
         cost=c.cost if cost is None else cost,

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from ..data import Batches, Dataset
 from ..encoding import direct
-from ..metric import Accuracy
-from ..registry import lookup
+from ..errors import StateError
 from .config import Config
-from .log import progress_bar
-from .loss import LOSSES
+from .distributed import Ranks
 from .stop import StopSignal
 
-__all__ = ["Score", "evaluate", "forward"]
+if TYPE_CHECKING:
+    from .task import Task
+
+__all__ = ["HALF", "Score", "evaluate", "forward"]
+
+HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a net reaches on a set: mean loss, accuracy in [0, 1], number of samples, wall seconds with data."""
+    """What a net reaches on a set: mean loss, accuracies in [0, 1], number of samples, wall seconds with data."""
 
     loss: float
     accuracy: float
+    accuracy5: float
     count: int
     seconds: float
 
@@ -40,25 +44,40 @@ def forward(net: nn.Module, x: Tensor, config: Config) -> Tensor:
 
     The one place where static images get their time axis.
     """
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=config.train.amp == "bf16"):
+    amp = config.train.amp
+    with torch.autocast(x.device.type, HALF.get(amp, torch.bfloat16), enabled=amp != "off"):
         spike_seq: Tensor = net(direct(x, config.model.T))
     return spike_seq
 
 
 @torch.no_grad()
-def evaluate(net: nn.Module, dataset: Dataset, config: Config, stop: StopSignal, title: str) -> Score:
-    """Return the score of ``net``, in evaluation mode, on all of ``dataset``, each sample once."""
-    net.eval()
-    loss_of = lookup(LOSSES, config.train.loss, "train.loss")
-    accuracy = Accuracy()
-    loss_sum = torch.zeros((), dtype=torch.float64, device=dataset.device)
+def evaluate(task: Task, part: str, ranks: Ranks, stop: StopSignal, bar: Any) -> Score:
+    """Return the score of ``task.net``, in evaluation mode, on all of ``part``, each sample once, over all ranks.
+
+    Raises:
+        StateError: the ranks together did not see each sample once.
+    """
+    task.net.eval()
+    loss_sum: Tensor | float = 0.0
+    correct: Tensor | int = 0
+    seen = 0
     began = time.perf_counter()
-    with progress_bar(len(dataset), 0, title) as bar:
-        for x, label in Batches(dataset, config.data.batch_size, shuffle=False, seed=0):
-            spike_seq = forward(net, x, config)
-            loss_sum += loss_of(spike_seq, label).double() * len(label)
-            accuracy.add(spike_seq, label)
-            bar.update(len(label))
-            stop.check()
-    reached = accuracy.compute()  # waits for the device
-    return Score(loss_sum.item() / len(dataset), reached, len(dataset), time.perf_counter() - began)
+    for batch in task.batches(part, ranks):
+        if batch is not None:
+            found = task.test_output(batch.x)
+            loss_sum = task.test_loss(found, batch.label).double() * batch.count + loss_sum
+            correct = task.correct(found, batch.label) + correct
+            seen += batch.count
+            bar.update(batch.total)
+        stop.check()
+    right = [0, 0] if isinstance(correct, int) else correct.tolist()  # waits for the device
+    count, total = task.count(part), ranks.total(seen)
+    if total != count:
+        raise StateError(f"evaluate.{part}: must see each of its {count} samples once, got {total}; see its batches")
+    return Score(
+        ranks.total_float(float(loss_sum)) / count,
+        ranks.total(right[0]) / count,
+        ranks.total(right[1]) / count,
+        count,
+        time.perf_counter() - began,
+    )

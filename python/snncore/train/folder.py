@@ -5,6 +5,7 @@ log.txt        what the console shows, with dates
 metrics.jsonl  one line for each epoch
 last.pt        the newest checkpoint
 best.pt        the checkpoint with the best accuracy
+epoch-N.pt     that of epoch N, where such are kept
 energy.json    operations and energy of the best weights, once the run is done
 """
 
@@ -27,7 +28,10 @@ __all__ = [
     "LOG",
     "METRICS",
     "check_unchanged",
+    "epoch_name",
     "find",
+    "keep_newest",
+    "make_folder",
     "new_folder",
     "saved_settings",
 ]
@@ -42,9 +46,14 @@ def new_folder(config: Config) -> Path:
     if c.name is not None and (Path(c.name).name != c.name or c.name in (".", "..")):
         raise ConfigError(f"train.name: must be the name of one folder, got {c.name!r}; give its place by --output-dir")
     base = c.name or f"{config.data.name}_{config.model.name}_{config.neuron.name}_T{config.model.T}"
+    return make_folder(Path(c.output_dir).expanduser(), base)
+
+
+def make_folder(parent: Path, base: str) -> Path:
+    """Make and return the folder ``base`` in ``parent``, or ``base-2`` and so on if it is there already."""
     number = 1
     while True:
-        path = Path(c.output_dir).expanduser() / (base if number == 1 else f"{base}-{number}")
+        path = parent / (base if number == 1 else f"{base}-{number}")
         try:
             path.mkdir(parents=True)
             return path
@@ -59,6 +68,20 @@ def new_folder(config: Config) -> Path:
             raise ConfigError(
                 f"train.output_dir: must be writable, got {str(path.parent)!r} ({error.strerror}); choose another"
             ) from None
+
+
+def epoch_name(epoch: int) -> str:
+    """Return the name of the checkpoint of ``epoch``, from 1."""
+    return f"epoch-{epoch}.pt"
+
+
+def keep_newest(path: Path, count: int) -> None:
+    """Remove all checkpoints of single epochs in the folder ``path`` but the ``count`` newest; 0: none of them."""
+    # what a person put there has another name
+    numbered = [p for p in path.glob("epoch-*.pt") if p.stem.removeprefix("epoch-").isdigit()]
+    numbered.sort(key=lambda p: int(p.stem.removeprefix("epoch-")))
+    for old in numbered[:-count] if count else ():
+        old.unlink(missing_ok=True)
 
 
 def find(config: Config) -> Path | None:

@@ -125,6 +125,8 @@ class RunLog:
         return SummaryWriter(str(self.folder), purge_step=self._epoch + 1 if self._epoch else None)
 
 
-def progress_bar(total: int, initial: int, title: str) -> tqdm[Any]:
-    """Return a bar that counts images and shows images/s; on a terminal only."""
-    return tqdm(total=total, initial=initial, desc=title, unit=" images", unit_scale=True, leave=False, disable=None)
+def progress_bar(total: int, initial: int, title: str, hide: bool = False) -> tqdm[Any]:
+    """Return a bar that counts images and shows images/s and the time left; on a terminal only, or not at all."""
+    return tqdm(
+        total=total, initial=initial, desc=title, unit=" images", unit_scale=True, leave=False, disable=hide or None
+    )

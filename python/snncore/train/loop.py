@@ -1,176 +1,208 @@
-"""The training loop, on one page."""
+"""The training loop: epochs, evaluations, checkpoints, one rank or many. What is trained is a `Task`."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import nn
-from torch.optim import Optimizer
 
-from ..config import dump_yaml, to_dict
-from ..data import Batches, Dataset
 from ..errors import CheckpointError, SnncoreError
-from ..metric import FiringRate, hits
+from ..metric import FiringRate
 from ..metric.sop import Report
-from ..registry import lookup
 from . import checkpoint, folder, report
-from .build import Parts, absolute, build_net, load_parts, set_up_process
-from .config import Config
-from .energy import count_operations
-from .evaluate import Score, evaluate, forward
+from .distributed import Ranks, seed_rank, unused_parameters, wrap
+from .evaluate import Score, evaluate
 from .files import remove_leftovers, replace_file, sole_user
 from .log import RunLog, progress_bar
-from .loss import LOSSES
-from .optim import learning_rate, make_optimizer, set_learning_rate
 from .position import Position
 from .report import Result, Speed
+from .stepper import Stepper
 from .stop import Stopped, StopSignal
+from .task import Batch, Plan, Task
 
-__all__ = ["fit"]
+__all__ = ["Loop"]
 
 
-def fit(config: Config, sources: Mapping[str, str] | None = None) -> Result:
-    """Train as ``config`` says, in a folder of its own, and return what was reached.
-
-    SIGINT (Ctrl-C) ends the run after the step at hand with a checkpoint from which it goes on bit for bit; the result
-    then has ``interrupted`` set.
+class Loop:
+    """One run of ``task`` in the folder ``path``; all ranks make one each, with the same arguments.
 
     Args:
-        config: a whole configuration, from `resolve`.
-        sources: where its values came from, for the notes in config.yaml.
-
-    Raises:
-        ConfigError, ArgumentError, DataError: something in the configuration cannot be used; no folder is made then.
-        CheckpointError: a checkpoint cannot be read or written.
+        task: what is trained.
+        plan: for how long, and how.
+        ranks: who trains.
+        path: the folder of the run; rank 0 writes there.
+        resumed: the checkpoint to go on from; None: begin.
     """
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=absolute(config.data.root)))
-    machine = set_up_process(config.train)
-    resumed = folder.find(config)
-    content = checkpoint.load(resumed) if resumed else None
-    if resumed and content:
-        folder.check_unchanged(resumed, content, config)
-    parts = load_parts(config.data, config.train.seed, machine.device)
-    net = build_net(config, parts.train.in_shape, parts.train.num_classes).to(machine.device)
-    optimizer = make_optimizer(net.parameters(), config.optim)
-    position = Position()
-    if resumed and content:
-        position = Position(**checkpoint.restore(resumed, net, optimizer, content))
-        content = None  # its copy of all weights is not needed while training
-    path = resumed.parent if resumed else folder.new_folder(config)
-    run = _Run(config, parts, net, optimizer, position, path)
-    return run.go(lambda: report.opening(config, machine, parts, net, path, resumed, position), sources)
 
-
-class _Run:
-    """What one run consists of; its methods are the loop."""
-
-    def __init__(
-        self, config: Config, parts: Parts, net: nn.Module, optimizer: Optimizer, position: Position, path: Path
-    ) -> None:
-        self.config = config
-        self.parts = parts
-        self.net = net
-        self.optimizer = optimizer
-        self.position = position
-        self.path = path
-        # what may be another thing next time is not part of what is kept
-        kept = dataclasses.replace(config, train=dataclasses.replace(config.train, resume=None, name=None))
-        self.kept_config = kept
-        self.log = RunLog(path, tensorboard=config.train.tensorboard, lines=position.lines, epoch=position.epoch)
-        self.stop = StopSignal()
+    def __init__(self, task: Task, plan: Plan, ranks: Ranks, path: Path, resumed: Path | None) -> None:
+        self.task, self.plan, self.ranks, self.path, self.resumed = task, plan, ranks, path, resumed
+        seed_rank(plan.seed, ranks)
+        self.model: nn.Module = task.net
+        self.notes: list[str] = []
+        self.stepper = Stepper(
+            task.net,
+            task.optimizer,
+            fp16=plan.fp16,
+            clip={"max_norm": plan.clip_grad_norm, "max_value": plan.clip_grad_value, "check": plan.check_gradients},
+        )
+        self.position = Position(epoch=0 if resumed else plan.start_epoch)
+        for _ in range(self.position.epoch):
+            task.after_epoch()
+        if resumed:
+            content = checkpoint.load(resumed)
+            at = checkpoint.restore(resumed, task.net, task.optimizer, content, ranks.rank, ranks.size)
+            self.position = Position(**at)
+            self.stepper.load_state_dict(content["scaler"])
+            task.load_state(content["extra"])
+            saved = len(content["ranks"])
+            if saved != ranks.size:
+                self.notes.append(
+                    f"{resumed.name} is of {saved} ranks and this run has {ranks.size}: it goes on with the same "
+                    "batches, but sums in another order, and the random numbers of dropout and the like are others"
+                )
+        p = self.position
+        self.log = RunLog(path, tensorboard=plan.tensorboard, lines=p.lines, epoch=p.epoch)
+        self.stop = StopSignal(ranks.any, terminate=ranks.size > 1)
         self.epoch_speed, self.train_speed, self.test_speed = Speed(), Speed(), Speed()
 
-    def go(self, opening: Callable[[], Iterable[str]], sources: Mapping[str, str] | None) -> Result:
-        """Train until the last epoch is done, or until asked to stop, in a folder that no other process is using."""
+    def go(self) -> Result:
+        """Train until the last epoch is done, or until asked to stop, in a folder that no other run is using."""
         try:
-            with sole_user(self.path) as free:
-                if not free:
-                    raise CheckpointError(
-                        f"{self.path}: must be used by one process at a time, and another one is training in it; wait "
-                        "for it, or start a new run without --resume"
-                    )
-                return self.go_alone(opening, sources)
+            with sole_user(self.path) if self.ranks.first else nullcontext(True) as free:
+                self.ranks.from_first(lambda: self._refuse_second(free))
+                with self.log if self.ranks.first else nullcontext(), self.stop:
+                    try:
+                        return self.go_alone()
+                    finally:
+                        self.model = self.stepper.model = self.task.net  # no wrapper outlives the run
         except OSError as error:  # a log, say; a checkpoint has its own message
             raise CheckpointError(
                 f"{self.path}: must be writable, got: {error.strerror}; make room, then go on with --resume {self.path}"
             ) from error
 
-    def go_alone(self, opening: Callable[[], Iterable[str]], sources: Mapping[str, str] | None) -> Result:
+    def _refuse_second(self, free: bool) -> None:
+        if not free:
+            raise CheckpointError(
+                f"{self.path}: must be used by one process at a time, and another one is training in it; wait "
+                "for it, or start a new run without --resume"
+            )
+
+    def go_alone(self) -> Result:
         """Train until the last epoch is done, or until asked to stop."""
-        p, epochs = self.position, self.config.train.epochs
-        remove_leftovers(self.path)
-        with self.log, self.stop:
-            text = dump_yaml(self.kept_config, sources)
-            replace_file(self.path / folder.CONFIG, lambda file: file.write(text.encode()))
-            for line in opening():
-                self.log.say(line)
-            self.save(folder.LAST)  # from here on there is always one to go on from
-            try:
-                while p.epoch < epochs:
-                    self.train_epoch()
-                    self.end_epoch()
-                result = self.measure()
-            except Stopped:
-                if p.epoch < epochs:
-                    self.save(folder.LAST)
-                result = Result(self.path, interrupted=True, epochs=p.epoch, best_epoch=p.best_epoch)
-            for line in report.closing(result, self.parts):
-                self.log.say(line)
+        p, epochs = self.position, self.plan.epochs
+        if self.ranks.first:
+            remove_leftovers(self.path)
+            replace_file(self.path / folder.CONFIG, lambda file: file.write(self.task.settings_file().encode()))
+        for line in [*self.task.opening(self.path, self.resumed, p, self.ranks), *self.notes]:
+            self.say(line)
+        self.save(folder.LAST)  # from here on there is always one to go on from
+        self.model = self.wrapped() if p.epoch < epochs else self.task.net
+        self.stepper.model = self.model
+        try:
+            while p.epoch < epochs:
+                self.train_epoch()
+                self.end_epoch()
+            result = self.measure()
+        except Stopped:
+            if p.epoch < epochs:
+                self.save(folder.LAST)
+            result = Result(self.path, interrupted=True, epochs=p.epoch, best_epoch=p.best_epoch)
+        for line in report.closing(result, self.task.test_source):
+            self.say(line)
         return result
+
+    def wrapped(self) -> nn.Module:
+        """Return the net as it is trained: on several ranks, with gradients averaged over them."""
+        how, task, ranks = self.plan.unused_parameters, self.task, self.ranks
+        if ranks.size == 1:
+            return task.net
+        unused = ["(not looked for)"] if how == "yes" else []
+        if how == "auto":
+            task.net.train()
+            batch = next(b for b in task.batches("train", ranks) if b is not None)
+            found = unused_parameters(task.net, lambda net: task.train_output(net, batch.x).float().sum())
+            unused = sorted({name for names in ranks.gather(found) for name in names})
+            if unused:
+                shown = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")
+                self.say(f"parameters without a gradient are looked for at every step: {shown} (--unused-parameters)")
+        return wrap(task.net, ranks, unused)
 
     def train_epoch(self) -> None:
         """Train from the position to the end of its epoch."""
-        c, p, data = self.config, self.position, self.parts.train
-        loss_of = lookup(LOSSES, c.train.loss, "train.loss")
-        batches = Batches(data, c.data.batch_size, shuffle=True, seed=c.train.seed, epoch=p.epoch, start=p.step)
-        steps = len(batches)
-        self.net.train()
+        p, plan, task = self.position, self.plan, self.task
+        samples = task.count("train")
+        steps = -(-samples // plan.batch_size)
+        self.model.train()
         began, seen = time.perf_counter(), p.seen
-        with progress_bar(len(data), p.seen, f"epoch {p.epoch + 1}/{c.train.epochs}") as bar:
-            for x, label in batches:
-                p.lr = learning_rate(c.optim, c.train.epochs, p.epoch, p.step, steps)
-                set_learning_rate(self.optimizer, p.lr)
-                spike_seq = forward(self.net, x, c)
-                loss = loss_of(spike_seq, label)
-                self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                self.optimizer.step()
-                p.add(loss.detach(), hits(spike_seq, label), len(label))  # stays on the device: no waiting
-                bar.update(len(label))
-                if c.train.save_every_steps and (p.epoch * steps + p.step) % c.train.save_every_steps == 0:
+        self.task.optimizer.zero_grad(set_to_none=True)
+        with self.bar(samples, p.seen, f"epoch {p.epoch + 1}/{plan.epochs}") as bar:
+            for batch in task.batches("train", self.ranks, p.epoch, p.step):
+                assert batch is not None
+                p.lr = task.set_learning_rate(p, steps)
+                self.train_step(batch)
+                p.next_step(batch.total)
+                task.after_step(p)
+                bar.update(batch.total)
+                if plan.save_every_steps and (p.epoch * steps + p.step) % plan.save_every_steps == 0:
                     self.save(folder.LAST)
                 self.stop.check()
-        p.to_dict()  # waits for the device, so that the time is that of the work
+        p.sums()  # waits for the device, so that the time is that of the work
         self.epoch_speed = self.train_speed.add(p.seen - seen, time.perf_counter() - began)
+
+    def train_step(self, batch: Batch) -> None:
+        """Take one step of the optimiser: the gradient is that of the mean loss over the whole batch of all ranks."""
+        parts = list(zip(batch.x.chunk(self.plan.grad_accum), batch.label.chunk(self.plan.grad_accum), strict=True))
+        for i, (x, label) in enumerate(parts):
+            count = min(len(label), batch.count)
+            with self.stepper.part(is_last=i == len(parts) - 1):
+                output = self.task.train_output(self.model, x)
+                loss = self.task.train_loss(output, label)
+                # ranks are averaged, but may have different numbers of samples
+                self.stepper.backward(loss * (count * self.ranks.size / batch.total))
+            if count:
+                self.position.add(loss.detach(), self.task.correct(output.detach(), label), count)  # no waiting
+        self.stepper.step()
 
     def end_epoch(self) -> None:
         """Evaluate, write the epoch's line, move on to the next epoch, and save."""
-        p = self.position
-        score = self.evaluate(self.parts.val or self.parts.test)
-        split = (self.parts.val or self.parts.test).split
-        record = report.epoch_record(p, score, split, self.epoch_speed)
+        p, name = self.position, self.task.test_name
+        self.same_buffers()
+        score = self.evaluate(name)
+        others = {}
+        for key, weights in self.task.others().items():
+            with weights():
+                others[key] = self.evaluate(name, f"{key} {name}")
+        record = report.epoch_record(p, self.totals(), score, others, name, self.epoch_speed, self.task.classes)
         is_best = p.next_epoch(score.accuracy)
-        self.log.metrics(record)
-        p.lines = self.log.lines
-        self.log.say(report.epoch_line(record, self.config.train.epochs, split, p))
+        self.task.after_epoch()
+        if self.ranks.first:
+            self.log.metrics(record)
+            p.lines = self.log.lines
+        self.say(report.epoch_line(record, self.plan.epochs, name, p))
         if not math.isfinite(record["train_loss"]):
-            self.log.say(f"the train loss is {record['train_loss']}: a lower --lr may help")
+            self.say(f"the train loss is {record['train_loss']}: a lower --lr may help")
         if is_best:  # before last.pt, which must never tell of a best.pt that is not there
             self.save(folder.BEST)
+        if self.plan.save_every_epochs and p.epoch % self.plan.save_every_epochs == 0:
+            self.save(folder.epoch_name(p.epoch))
+            if self.ranks.first:
+                folder.keep_newest(self.path, self.plan.keep)
         self.save(folder.LAST)
 
     def measure(self) -> Result:
         """Measure the last weights and the best ones on the test set, and how often the neurons of the best fire."""
-        p = self.position
-        last = p.latest if self.parts.val is None else self.evaluate(self.parts.test).accuracy
+        p, task = self.position, self.task
+        last = p.latest if task.test_name == "test" else self.evaluate("test").accuracy
         best_path = self.path / folder.BEST
-        checkpoint.load_weights(best_path, self.net, checkpoint.load(best_path))
-        with FiringRate(self.net) as rate:
-            best = self.evaluate(self.parts.test).accuracy
+        checkpoint.load_weights(best_path, task.net, checkpoint.load(best_path))
+        with FiringRate(task.net) as rate:
+            best = self.evaluate("test").accuracy
+        counts = self.ranks.merge_counts(rate.counts())
         result = Result(
             folder=self.path,
             interrupted=False,
@@ -178,34 +210,72 @@ class _Run:
             best_epoch=p.best_epoch,
             test_accuracy=best,
             last_test_accuracy=last,
-            firing_rate=rate.compute(),
+            firing_rate={name: fired / chances if chances else 0.0 for name, (fired, chances) in counts.items()},
             train_images_per_s=self.train_speed.images_per_s,
             test_images_per_s=self.test_speed.images_per_s,
-            energy=self.energy(),
+            energy=self.energy() if self.ranks.first else None,
         )
-        self.log.metrics(report.final_record(result))
+        self.stop.check()
+        if self.ranks.first:
+            self.log.metrics(report.final_record(result))
         return result
 
     def energy(self) -> Report | None:
         """Count the operations of the present weights on some of the test set, and write energy.json."""
         path = self.path / folder.ENERGY
         path.unlink(missing_ok=True)  # of a run that went on since
-        if not self.config.energy.samples:
-            return None
         try:
-            found = count_operations(self.net, self.parts.test, self.config, each_batch=self.stop.check)
+            found = self.task.energy(self.stop.check_here)
         except SnncoreError as error:  # a figure that cannot be had is no reason to lose a trained net
-            self.log.say(f"operations and energy were not counted: {error}")
+            self.say(f"operations and energy were not counted: {error}")
             return None
-        replace_file(path, lambda file: file.write(found.to_json().encode()))
+        except Stopped:  # the others hear of it at their next check
+            return None
+        if found is not None:
+            text = found.to_json()
+            replace_file(path, lambda file: file.write(text.encode()))
         return found
 
-    def evaluate(self, data: Dataset) -> Score:
-        """Return the score of the present weights on ``data``."""
-        score = evaluate(self.net, data, self.config, self.stop, data.split)
+    def evaluate(self, part: str, title: str = "") -> Score:
+        """Return the score of the present weights on ``part``."""
+        with self.bar(self.task.count(part), 0, title or part) as bar:
+            score = evaluate(self.task, part, self.ranks, self.stop, bar)
         self.test_speed.add(score.count, score.seconds)
         return score
 
+    def totals(self) -> dict[str, float]:
+        """Return the sums of the running epoch over all ranks."""
+        mine = self.position.sums()
+        loss = self.ranks.total_float(mine["loss_sum"])
+        return {"loss_sum": loss, **{key: self.ranks.total(mine[key]) for key in ("correct", "correct5")}}
+
+    def same_buffers(self) -> None:
+        """Give every rank the buffers of rank 0, whose net is the one that is saved."""
+        if self.ranks.size > 1:
+            for buffer in self.task.net.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
     def save(self, name: str) -> None:
-        """Write the checkpoint ``name`` of the present position."""
-        checkpoint.save(self.path / name, self.net, self.optimizer, self.position.to_dict(), to_dict(self.kept_config))
+        """Write the checkpoint ``name`` of the present position, with the random numbers and sums of every rank."""
+        own = {"rng": checkpoint.rng_state(), **self.position.sums()}
+        everyone = self.ranks.gather(own)
+        if self.ranks.first:
+            checkpoint.save(
+                self.path / name,
+                self.task.net,
+                self.task.optimizer,
+                self.position.to_dict(),
+                self.task.settings(),
+                ranks=everyone,
+                scaler=self.stepper.state_dict(),
+                extra=self.task.state(),
+            )
+
+    def say(self, line: str) -> None:
+        """Write one line to console and log.txt, on rank 0."""
+        if self.ranks.first:
+            self.log.say(line)
+
+    def bar(self, total: int, initial: int, title: str) -> AbstractContextManager[Any]:
+        """Return a progress bar, on rank 0."""
+        return progress_bar(total, initial, title, hide=not self.ranks.first)

@@ -14,12 +14,15 @@ __all__ = ["Position"]
 class Position:
     """Where a run stands. Sums of the running epoch stay on their device until they are asked for.
 
+    The order of the samples is a function of seed and epoch, so ``epoch`` and ``step`` are all there is to know of it.
+
     Args:
         epoch: epochs done.
         step: steps done in the epoch after them.
-        seen: samples of that epoch seen.
-        loss_sum: sum of the losses of these samples, in float64.
+        seen: samples of that epoch seen, by all ranks.
+        loss_sum: sum of the losses of the samples this rank saw, in float64.
         correct: how many of them were classified rightly.
+        correct5: how many of them had their class among the best five.
         lr: learning rate of the last step.
         best: best accuracy so far, on what the best weights are chosen on; None before the first evaluation.
         best_epoch: its epoch, from 1.
@@ -32,6 +35,7 @@ class Position:
     seen: int = 0
     loss_sum: Tensor | float = 0.0
     correct: Tensor | int = 0
+    correct5: Tensor | int = 0
     lr: float = 0.0
     best: float | None = None
     best_epoch: int = 0
@@ -39,16 +43,20 @@ class Position:
     lines: int = 0
 
     def add(self, loss: Tensor, correct: Tensor, count: int) -> None:
-        """Count a step: the mean loss of its ``count`` samples, and how many of them were right."""
-        self.step += 1
-        self.seen += count
+        """Count some samples: their mean loss, and how many of the ``count`` were right: int64 [2] as of `Task`."""
         self.loss_sum = loss.double() * count + self.loss_sum
-        self.correct = correct + self.correct
+        self.correct = correct[0] + self.correct
+        self.correct5 = correct[1] + self.correct5
+
+    def next_step(self, total: int) -> None:
+        """Close a step, which saw ``total`` samples on all ranks."""
+        self.step += 1
+        self.seen += total
 
     def next_epoch(self, accuracy: float) -> bool:
         """Close the epoch, which reached ``accuracy``; return whether that is the best so far."""
         self.epoch += 1
-        self.step = self.seen = self.correct = 0
+        self.step = self.seen = self.correct = self.correct5 = 0
         self.loss_sum = 0.0
         self.latest = accuracy
         if self.best is not None and accuracy <= self.best:
@@ -56,7 +64,12 @@ class Position:
         self.best, self.best_epoch = accuracy, self.epoch
         return True
 
+    def sums(self) -> dict[str, Any]:
+        """Return what this rank alone knows, as plain numbers; waits for the device."""
+        self.loss_sum, self.correct, self.correct5 = float(self.loss_sum), int(self.correct), int(self.correct5)
+        return {"loss_sum": self.loss_sum, "correct": self.correct, "correct5": self.correct5}
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers; waits for the device."""
-        self.loss_sum, self.correct = float(self.loss_sum), int(self.correct)
+        self.sums()
         return asdict(self)

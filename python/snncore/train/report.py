@@ -15,16 +15,17 @@ from ..metric.sop import Report
 from ..neuron import BaseNode
 from .build import Machine, Parts
 from .config import Config
+from .distributed import Ranks
 from .evaluate import Score
 from .folder import BEST, ENERGY, LAST, METRICS
 from .position import Position
 
-__all__ = ["Result", "Speed", "closing", "epoch_line", "epoch_record", "final_record", "opening"]
+__all__ = ["Result", "Speed", "closing", "epoch_line", "epoch_record", "final_record", "in_words", "opening"]
 
 
 @dataclass
 class Speed:
-    """Images and wall seconds of this process, data included."""
+    """Images of all ranks and wall seconds of this one, data included."""
 
     images: int = 0
     seconds: float = 0.0
@@ -53,7 +54,7 @@ class Result:
         test_accuracy: of the best weights on the test set, in [0, 1].
         last_test_accuracy: of the last weights.
         firing_rate: of the best weights on the test set: module name of the neuron layer -> [0, 1].
-        train_images_per_s: of this process, data included.
+        train_images_per_s: over all ranks, data included.
         test_images_per_s: likewise.
         energy: operations and energy of the best weights; None: not asked for, or nothing could be counted.
     """
@@ -71,7 +72,14 @@ class Result:
 
 
 def opening(
-    config: Config, machine: Machine, parts: Parts, net: nn.Module, folder: Path, resumed: Path | None, at: Position
+    config: Config,
+    machine: Machine,
+    parts: Parts,
+    net: nn.Module,
+    folder: Path,
+    resumed: Path | None,
+    at: Position,
+    ranks: Ranks,
 ) -> Iterator[str]:
     """Yield the lines at the beginning: versions, machine, data, net, and how the best weights are chosen."""
     if resumed:
@@ -85,6 +93,8 @@ def opening(
         f"snncore {build['version']}, torch {torch.__version__}, {where}, {torch.get_num_threads()} threads, "
         f"seed {config.train.seed}"
     )
+    if ranks.size > 1:
+        yield in_words(ranks, config.data.batch_size)
     if machine.keeps_blocks:
         yield "freed memory is kept and reused by this process (--no-keep-freed-blocks switches that off)"
     yield from (f"data: {part.source}" for part in (parts.train, parts.val, parts.test) if part)
@@ -100,28 +110,45 @@ def opening(
         yield "the best weights are chosen on the test set, which flatters them (--val-split 0.1 avoids it)"
 
 
-def epoch_record(at: Position, score: Score, split: str, train: Speed) -> dict[str, Any]:
+def in_words(ranks: Ranks, batch_size: int) -> str:
+    """Return how a batch is shared."""
+    return f"{ranks.size} ranks share each batch of {batch_size}: {batch_size // ranks.size} samples a rank"
+
+
+def epoch_record(
+    at: Position,
+    totals: Mapping[str, float],
+    score: Score,
+    others: Mapping[str, Score],
+    split: str,
+    train: Speed,
+    classes: int,
+) -> dict[str, Any]:
     """Return an epoch's line of metrics.jsonl: all but ``*_images_per_s`` and ``seconds`` is reproducible.
 
     Args:
         at: where the run stands, the epoch's last step done and the epoch not closed yet.
+        totals: ``loss_sum``, ``correct`` and ``correct5`` of the epoch over all ranks.
         score: after the epoch.
-        split: what ``score`` was measured on; its keys are ``test_loss``, say.
-        train: of this process in this epoch.
+        others: further scores after it, by name.
+        split: what they were measured on; the keys are ``test_loss``, say.
+        train: of all ranks in this epoch.
+        classes: with five or fewer the accuracy of the best five says nothing and is left out.
     """
-    done = at.to_dict()
-    return {
-        "epoch": done["epoch"] + 1,
-        "steps": done["step"],
-        "lr": done["lr"],
-        "train_loss": done["loss_sum"] / done["seen"],
-        "train_accuracy": done["correct"] / done["seen"],
-        f"{split}_loss": score.loss,
-        f"{split}_accuracy": score.accuracy,
-        "train_images_per_s": train.images_per_s,
-        f"{split}_images_per_s": score.images_per_s,
-        "seconds": train.seconds + score.seconds,
-    }
+    record: dict[str, Any] = {"epoch": at.epoch + 1, "steps": at.step, "lr": at.lr}
+    record["train_loss"] = totals["loss_sum"] / at.seen
+    record["train_accuracy"] = totals["correct"] / at.seen
+    if classes > 5:
+        record["train_accuracy5"] = totals["correct5"] / at.seen
+    for name, of in {split: score, **{f"{name}_{split}": of for name, of in others.items()}}.items():
+        record[f"{name}_loss"] = of.loss
+        record[f"{name}_accuracy"] = of.accuracy
+        if classes > 5:
+            record[f"{name}_accuracy5"] = of.accuracy5
+    record["train_images_per_s"] = train.images_per_s
+    record[f"{split}_images_per_s"] = score.images_per_s
+    record["seconds"] = train.seconds + score.seconds
+    return record
 
 
 def final_record(result: Result) -> dict[str, Any]:
@@ -148,7 +175,7 @@ def epoch_line(record: Mapping[str, Any], epochs: int, split: str, at: Position)
     )
 
 
-def closing(result: Result, parts: Parts) -> Iterator[str]:
+def closing(result: Result, source: str) -> Iterator[str]:
     """Yield the block at the end."""
     resume = f"snncore-train --resume {result.folder}"
     if result.interrupted:
@@ -156,7 +183,7 @@ def closing(result: Result, parts: Parts) -> Iterator[str]:
         return
     assert result.test_accuracy is not None and result.last_test_accuracy is not None
     yield f"done: {result.epochs} epochs"
-    yield f"  data           {parts.test.source}"
+    yield f"  data           {source}"
     yield f"  test accuracy  {result.test_accuracy:.4f} best (epoch {result.best_epoch})"
     yield f"                 {result.last_test_accuracy:.4f} last (epoch {result.epochs})"
     for i, (name, rate) in enumerate(result.firing_rate.items()):

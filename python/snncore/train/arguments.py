@@ -1,0 +1,112 @@
+"""The arguments of `Trainer`: those of SpikingJelly's training script with its defaults, and some more.
+
+A table, so that what is accepted, its default and its help stand in one place.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+__all__ = ["ARGUMENTS", "MAY_CHANGE", "add_arguments"]
+
+FLAG = {"action": "store_true"}
+
+
+def _arg(default: Any, kind: Any, help: str, **more: Any) -> dict[str, Any]:
+    return {"default": default, "type": kind, "help": help, **more}
+
+
+# flags -> what argparse is told of them
+ARGUMENTS: dict[tuple[str, ...], dict[str, Any]] = {
+    ("--data-path",): _arg("/datasets01/imagenet_full_size/061417/", str, "folder with train and val"),
+    ("--model",): _arg("resnet18", str, "model name"),
+    ("--device",): _arg("cuda", str, "cuda, cpu or auto"),
+    ("-b", "--batch-size"): _arg(32, int, "images per rank; the whole batch is ranks x batch size"),
+    ("--epochs",): _arg(90, int, "total epochs", metavar="N"),
+    ("-j", "--workers"): _arg(None, int, "processes that read images; default: as suits data and CPUs", metavar="N"),
+    ("--opt",): _arg("sgd", str, "sgd, nesterov, adam, adamw, adamax, rmsprop; sgd_nesterov is nesterov"),
+    ("--lr",): _arg(0.1, float, "initial learning rate"),
+    ("--momentum",): _arg(0.9, float, "momentum", metavar="M"),
+    ("--wd", "--weight-decay"): _arg(0.0, float, "weight decay", metavar="W", dest="weight_decay"),
+    ("--norm-weight-decay",): _arg(None, float, "weight decay of normalisation layers; default: as --wd"),
+    ("--label-smoothing",): _arg(0.1, float, "label smoothing of the training loss"),
+    ("--mixup-alpha",): _arg(0.2, float, "mixup alpha; 0: none"),
+    ("--cutmix-alpha",): _arg(1.0, float, "cutmix alpha; 0: none"),
+    ("--lr-scheduler",): _arg("cosa", str, "cosa, step, exp, none or warm_restarts"),
+    ("--lr-warmup-epochs",): _arg(5, int, "epochs of the warm-up"),
+    ("--lr-warmup-method",): _arg("linear", str, "linear or constant"),
+    ("--lr-warmup-decay",): _arg(0.01, float, "first factor of the warm-up"),
+    ("--lr-step-size",): _arg(30, int, "epochs between two steps of the rate"),
+    ("--lr-gamma",): _arg(0.1, float, "factor of step and exp"),
+    ("--output-dir",): _arg("./logs", str, "folder in which the run gets a folder of its own"),
+    ("--resume",): _arg(None, str, "checkpoint or run folder; latest or auto: the last of this run, if there is one"),
+    ("--start-epoch",): _arg(0, int, "first epoch of a new run", metavar="N"),
+    ("--cache-dataset",): {**FLAG, "help": "accepted; folders are listed anew, which takes seconds"},
+    ("--sync-bn",): {**FLAG, "help": "batch norms over the samples of all ranks"},
+    ("--test-only",): {**FLAG, "help": "only test the weights of --resume, or those the model comes with"},
+    ("--pretrained",): {**FLAG, "help": "for load_model: begin with weights that are there"},
+    ("--auto-augment",): _arg("ta_wide", str, "ta_wide, ra or none"),
+    ("--random-erase",): _arg(0.1, float, "probability of erasing a rectangle"),
+    ("--world-size",): _arg(1, int, "accepted; torchrun says it"),
+    ("--dist-url",): _arg("env://", str, "accepted; torchrun says it"),
+    ("--model-ema",): {**FLAG, "help": "also average the weights, and test the average"},
+    ("--model-ema-steps",): _arg(32, int, "steps between two updates of the average"),
+    ("--model-ema-decay",): _arg(0.99998, float, "decay of the average, before it is adjusted"),
+    ("--interpolation",): _arg("bilinear", str, "of resizing and augmentation"),
+    ("--val-resize-size",): _arg(232, int, "pixels of the shorter side before the crop for validation"),
+    ("--val-crop-size",): _arg(224, int, "pixels of the central crop for validation"),
+    ("--train-crop-size",): _arg(176, int, "pixels of the random crop for training"),
+    ("--clip-grad-norm",): _arg(None, float, "greatest norm of all gradients together"),
+    ("--ra-sampler",): {**FLAG, "help": "repeated augmentation in training"},
+    ("--ra-reps",): _arg(4, int, "repetitions of repeated augmentation"),
+    ("--prototype",): {**FLAG, "help": "of torchvision's model builders, for load_model"},
+    ("--weights",): _arg(None, str, "name of weights, for load_model"),
+    ("--seed",): _arg(2020, int, "of weights, data order and everything random"),
+    ("--print-logdir",): {**FLAG, "help": "print the folder of the run and exit"},
+    ("--clean",): {**FLAG, "help": "delete the folder of the run first"},
+    ("--disable-pinmemory",): {**FLAG, "help": "accepted; memory is not pinned"},
+    ("--disable-amp",): {**FLAG, "help": "as --amp off"},
+    ("--local_rank", "--local-rank"): _arg(None, int, "accepted; torchrun says it", dest="local_rank"),
+    ("--disable-uda",): {**FLAG, "help": "as --no-deterministic"},
+    ("--amp",): _arg(None, str, "mixed precision; default: fp16 on CUDA, else off", choices=("off", "fp16", "bf16")),
+    ("--grad-accum",): _arg(1, int, "work each batch off in so many parts"),
+    ("--val-split",): _arg(0.0, float, "share of the training set on which the best weights are chosen"),
+    ("--engine",): _arg("auto", str, "neuron kernels", choices=("auto", "native", "torch")),
+    ("--compile",): {**FLAG, "help": "compile the model with torch.compile"},
+    ("--deterministic",): {
+        "action": argparse.BooleanOptionalAction,
+        "default": True,
+        "help": "refuse what has no deterministic implementation",
+    },
+    ("--save-every-steps",): _arg(0, int, "also write last.pt every so many steps"),
+    ("--save-every-epochs",): _arg(0, int, "also keep a checkpoint of every so many epochs"),
+    ("--keep",): _arg(0, int, "of these, only so many, the newest; 0: all"),
+    ("--unused-parameters",): _arg("auto", str, "with several ranks; see snncore-train", choices=("auto", "yes", "no")),
+    ("--rank-timeout",): _arg(600.0, float, "seconds that a rank waits for the others"),
+    ("--set",): {
+        "action": "append",
+        "default": [],
+        "metavar": "KEY=VALUE",
+        "help": "any argument by its name, as lr=0.05; may be given often",
+    },
+}  # fmt: skip
+
+# those that may differ when a run goes on
+MAY_CHANGE = frozenset(
+    {
+        "data_path", "device", "workers", "output_dir", "resume", "start_epoch", "cache_dataset", "test_only",
+        "world_size", "dist_url", "print_logdir", "clean", "disable_pinmemory", "local_rank", "disable_uda",
+        "deterministic", "engine", "compile", "save_every_steps", "save_every_epochs", "keep", "unused_parameters",
+        "rank_timeout", "set",
+    }
+)  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add them all to ``parser``."""
+    for flags, told in ARGUMENTS.items():
+        shown = told["help"].replace("%", "%%")
+        if "type" in told and told["default"] is not None:
+            shown += " (default: %(default)s)"
+        parser.add_argument(*flags, **{**told, "help": shown})

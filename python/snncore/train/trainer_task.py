@@ -1,0 +1,217 @@
+"""What a `Trainer` and its arguments say, as the `Task` that the loop trains."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ..config.text import dump_yaml_line
+from ..data import Dataset, ImageSet, SampleSet, split
+from ..data.transform import mixing
+from ..errors import ArgumentError
+from ..functional import reset_net
+from ..layer import convert_sync_batchnorm
+from ..neuron import BaseNode
+from .config import OptimConfig
+from .distributed import Ranks
+from .ema import WeightAverage, adjusted_decay
+from .evaluate import HALF
+from .optim import parameter_groups
+from .position import Position
+from .report import in_words
+from .task import Batch, Task, set_batches, top
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+__all__ = ["TrainerTask"]
+
+
+class TrainerTask(Task):
+    """The hooks of ``trainer``, each called with ``args``."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        args: Namespace,
+        sets: tuple[Dataset, Dataset],
+        device: torch.device,
+        ranks: Ranks,
+        settings: dict[str, Any],
+    ) -> None:
+        self.trainer, self.args, self.device, self.saved = trainer, args, device, settings
+        train, test = _checked(sets, type(trainer).__name__)
+        self.sets: dict[str, Dataset] = {"train": train, "test": test}
+        if args.val_split:
+            self.sets["train"], self.sets["validation"] = split(train, args.val_split, args.seed)
+        self.sets = {name: part.to(device) for name, part in self.sets.items()}
+        self.test_name = "validation" if args.val_split else "test"
+        self.test_source = test.source
+        self.classes = train.num_classes
+        self.batch_size = args.batch_size * ranks.size
+        self.mix = mixing(self.classes, args.mixup_alpha, args.cutmix_alpha)
+        self.net = self._net()
+        groups = parameter_groups(
+            self.net, OptimConfig(weight_decay=args.weight_decay, norm_weight_decay=args.norm_weight_decay)
+        )
+        self.optimizer = trainer.set_optimizer(args, groups)
+        self.scheduler = trainer.set_lr_scheduler(args, self.optimizer)
+        self.average = self._average()
+
+    def _net(self) -> nn.Module:
+        args = self.args
+        net = self.trainer.load_model(args, self.classes)
+        if not isinstance(net, nn.Module):
+            raise ArgumentError(
+                f"{type(self.trainer).__name__}.load_model: must return a module, got {net!r}; end it with "
+                "'return model'"
+            )
+        if args.sync_bn:
+            net = convert_sync_batchnorm(net)
+        if args.engine != "auto":
+            for module in net.modules():
+                if isinstance(module, BaseNode):
+                    module.engine = args.engine
+        net.to(self.device)
+        if args.compile:
+            net.compile()
+        return net
+
+    def _average(self) -> WeightAverage | None:
+        a = self.args
+        if not a.model_ema:
+            return None
+        decay = adjusted_decay(a.model_ema_decay, self.batch_size, a.model_ema_steps, a.epochs)
+        return WeightAverage(self.net, decay, a.model_ema_steps)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return self.saved
+
+    def settings_file(self) -> str:
+        """Return the arguments as YAML."""
+        return "".join(dump_yaml_line(key, value) + "\n" for key, value in self.saved.items())
+
+    def count(self, part: str) -> int:
+        """Return the samples of a part."""
+        return len(self.sets[part]) if part in self.sets else 0
+
+    def batches(self, part: str, ranks: Ranks, epoch: int = 0, start: int = 0) -> Iterator[Batch | None]:
+        """Yield batches, mixed and repeated as asked for while training."""
+        a, train = self.args, part == "train"
+        return set_batches(
+            self.sets[part],
+            self.batch_size,
+            ranks,
+            train=train,
+            seed=a.seed,
+            epoch=epoch,
+            start=start,
+            mix=self.mix if train else None,
+            repeats=a.ra_reps if train and a.ra_sampler else 1,
+            workers=a.workers,
+        )
+
+    def _output(self, model: nn.Module, x: Tensor, prepare: Callable[[Namespace, Tensor], Tensor]) -> Tensor:
+        amp = self.args.amp
+        with torch.autocast(x.device.type, HALF.get(amp, torch.bfloat16), enabled=amp != "off"):
+            y = self.trainer.process_model_output(self.args, model(prepare(self.args, x)))
+        reset_net(self.net)
+        if not isinstance(y, Tensor) or y.dim() != 2 or len(y) != len(x):
+            got = list(y.shape) if isinstance(y, Tensor) else type(y).__name__
+            raise ArgumentError(
+                f"{type(self.trainer).__name__}.process_model_output: must return scores [{len(x)}, classes], got "
+                f"{got}; take the mean over the time steps, y.mean(0), of a multi-step net"
+            )
+        return y
+
+    def train_output(self, model: nn.Module, x: Tensor) -> Tensor:
+        """Return the scores, [B, classes]."""
+        return self._output(model, x, self.trainer.preprocess_train_sample)
+
+    def test_output(self, x: Tensor) -> Tensor:
+        """Return likewise."""
+        return self._output(self.net, x, self.trainer.preprocess_test_sample)
+
+    def train_loss(self, output: Tensor, label: Tensor) -> Tensor:
+        """Return the trainer's loss, in float32 at least."""
+        if label.dim() == 2 and label.shape[1] < output.shape[1]:  # a model with more classes than the data
+            label = nn.functional.pad(label, (0, output.shape[1] - label.shape[1]))
+        return self.trainer.loss(self.args, output if output.dtype == torch.float64 else output.float(), label)
+
+    def test_loss(self, output: Tensor, label: Tensor) -> Tensor:
+        """Return the same."""
+        return self.train_loss(output, label)
+
+    def correct(self, output: Tensor, label: Tensor) -> Tensor:
+        """Count by scores; of a mixed sample the greater share is its class."""
+        if label.dim() == 2:
+            label = label.argmax(1)
+        return torch.stack((top(output, label, 1), top(output, label, 5)))
+
+    def set_learning_rate(self, at: Position, steps: int) -> float:
+        """Return the rate; the scheduler sets it once an epoch."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def opening(self, path: Path, resumed: Path | None, at: Position, ranks: Ranks) -> Iterator[str]:
+        """Say what the run is made of."""
+        if resumed:
+            yield f"going on from {resumed}: epoch {at.epoch + 1}, step {at.step + 1}"
+        yield f"run folder: {path}"
+        yield f"torch {torch.__version__}, {self.device}, {torch.get_num_threads()} threads, seed {self.args.seed}"
+        if ranks.size > 1:
+            yield in_words(ranks, self.batch_size)
+        yield from (f"data: {part.source}" for part in self.sets.values())
+        neurons = [m for m in self.net.modules() if isinstance(m, BaseNode)]
+        size = sum(parameter.numel() for parameter in self.net.parameters())
+        yield (
+            f"net: {self.args.model}, {size:,} parameters, {len(neurons)} layers of neurons, "
+            f"mixed precision {self.args.amp}"
+        )
+        if self.test_name == "test":
+            yield "the best weights are chosen on the test set, which flatters them (--val-split 0.1 avoids it)"
+
+    def after_step(self, at: Position) -> None:
+        """Move the averaged weights."""
+        if self.average:
+            self.average.after_step(self.net, at.step - 1, at.epoch < self.args.lr_warmup_epochs)
+
+    def after_epoch(self) -> None:
+        """Move the scheduler on."""
+        self.scheduler.step()
+
+    def others(self) -> dict[str, Callable[[], AbstractContextManager[None]]]:
+        """Return the averaged weights."""
+        average = self.average
+        return {"ema": lambda: average.applied(self.net)} if average else {}
+
+    def state(self) -> dict[str, Any]:
+        """Return the scheduler and the averaged weights."""
+        averaged = {"ema": self.average.state_dict()} if self.average else {}
+        return {"scheduler": self.scheduler.state_dict(), **averaged}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take them back."""
+        self.scheduler.load_state_dict(state["scheduler"])
+        if self.average:
+            self.average.load_state_dict(state.get("ema", {}))
+
+
+def _checked(sets: Any, who: str) -> tuple[Dataset, Dataset]:
+    if (
+        not isinstance(sets, (tuple, list))
+        or len(sets) != 2
+        or not all(isinstance(s, (ImageSet, SampleSet)) for s in sets)
+    ):
+        got = [type(s).__name__ for s in sets] if isinstance(sets, (tuple, list)) else type(sets).__name__
+        raise ArgumentError(
+            f"{who}.load_data: must return (train, test), each an ImageSet or a SampleSet of snncore.data, got {got}; "
+            "make them with snncore.data.load or image_folder: the loop makes order and batches"
+        )
+    return sets[0], sets[1]
