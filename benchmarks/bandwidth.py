@@ -43,7 +43,7 @@ def kernels(node: Any) -> tuple[Any, Any]:
     forward = getattr(torch.ops.snncore, f"{dynamics.neuron}_forward").default
     backward = getattr(torch.ops.snncore, f"{dynamics.neuron}_backward").default
     return (
-        lambda x: forward(x, None, None, 1, *dynamics.arguments, False, False)[0],
+        lambda x: forward(x, None, None, 1, *dynamics.arguments, False, False, None)[0],
         lambda g, x: backward(g, None, None, x, None, None, 1, *dynamics.arguments, False, False)[0],
     )
 

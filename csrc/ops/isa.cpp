@@ -76,7 +76,7 @@ bool set_isa(const char* name) {
 }
 
 // Measured (docs/measurements.md): rows of 8 KiB, and h of a whole tile well inside L2.
-constexpr int64_t kRowBytes = 8192, kKeptBytes = 128 << 10;
+constexpr int64_t kRowBytes = 8192, kKeptBytes = 256 << 10;
 
 int64_t forward_tile_lanes(int64_t real_bytes) { return kRowBytes / real_bytes; }
 
