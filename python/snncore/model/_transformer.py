@@ -12,7 +12,20 @@ from ..errors import ArgumentError
 from ..neuron import BaseNode
 from ._parts import check_choice, check_count, neuron_maker, with_atan
 
-__all__ = ["ConvRow", "Makers", "SpikingMLP", "check_sizes", "start_head", "tokens_mean"]
+__all__ = [
+    "POOLED",
+    "Block",
+    "ConvRow",
+    "Makers",
+    "PatchRow",
+    "SpikingMLP",
+    "check_sizes",
+    "self_block",
+    "start_head",
+    "tokens_mean",
+]
+
+POOLED = {"imagenet": (True, True, True, True), "cifar": (False, False, True, True)}  # which convolutions pool
 
 
 class Makers:
@@ -82,6 +95,41 @@ class ConvRow(nn.Module):
         return x
 
 
+class PatchRow(ConvRow):
+    """The four convolutions, each with norm and neuron, of spiking patch splitting, and its pool."""
+
+    def __init__(self, in_channels: int, dim: int, pooled: tuple[bool, ...], makers: Makers) -> None:
+        super().__init__()
+        self.pooled = pooled
+        into = in_channels
+        for i, out in enumerate((dim // 8, dim // 4, dim // 2, dim)):
+            self.add(self.names(i), into, out, makers.neuron)
+            into = out
+        self.maxpool = layer.MaxPool2d(3, 2, 1)
+
+    @staticmethod
+    def names(i: int) -> tuple[str, str, str]:
+        """Return the names of convolution ``i``, its norm and its neuron in the published weights."""
+        place = str(i or "")
+        return f"proj_conv{place}", f"proj_bn{place}", f"proj_lif{place}"
+
+
+class Block(nn.Module):
+    """Attention, then perceptron, each added to its input. ``name``: of the attention in the published weights."""
+
+    def __init__(self, attention: nn.Module, mlp: nn.Module, name: str = "attn") -> None:
+        super().__init__()
+        self.name = name
+        self.add_module(name, attention)
+        self.mlp = mlp
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` with both added, of its shape."""
+        x = x + self.get_submodule(self.name)(x)
+        y: Tensor = x + self.mlp(x)
+        return y
+
+
 class SpikingMLP(nn.Module):
     """Two convolutions 1x1, each with norm and neuron: [..., C, H, W] -> [..., C, H, W]."""
 
@@ -99,6 +147,12 @@ class SpikingMLP(nn.Module):
         x = self.fc1_lif(self.fc1_bn(self.fc1_conv(x)))
         y: Tensor = self.fc2_lif(self.fc2_bn(self.fc2_conv(x)))
         return y
+
+
+def self_block(dim: int, num_heads: int, hidden: int, makers: Makers) -> Block:
+    """Return a block with spiking self-attention."""
+    attention = layer.SpikingSelfAttention(dim, num_heads, neuron=makers.neuron, attn_neuron=makers.attn)
+    return Block(attention, SpikingMLP(dim, hidden, makers.neuron))
 
 
 def tokens_mean(x: Tensor) -> Tensor:

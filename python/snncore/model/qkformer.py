@@ -5,6 +5,7 @@ Zhou et al., "QKFormer: hierarchical spiking transformer using Q-K attention", N
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from .. import functional, layer
 from ..errors import ArgumentError
 from ..neuron import BaseNode, LIFNode
-from ._transformer import ConvRow, Makers, SpikingMLP, check_sizes, start_head, tokens_mean
+from ._transformer import Block, ConvRow, Makers, SpikingMLP, check_sizes, self_block, start_head, tokens_mean
 from ._variant import variant
 
 __all__ = ["QKFormer", "qkformer_4_384", "qkformer_10_384", "qkformer_10_512", "qkformer_10_768"]
@@ -49,34 +50,10 @@ class Embedding(ConvRow):
         return x + self.through(past, "proj_res_conv", "proj_res_bn", "proj_res_lif")
 
 
-class TokenBlock(nn.Module):
-    """Q-K token attention, then perceptron, each added to its input."""
-
-    def __init__(self, dim: int, num_heads: int, hidden: int, makers: Makers) -> None:
-        super().__init__()
-        self.tssa = layer.TokenQKAttention(dim, num_heads, neuron=makers.neuron, attn_neuron=makers.attn)
-        self.mlp = SpikingMLP(dim, hidden, makers.neuron)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` with both added, of its shape."""
-        x = x + self.tssa(x)
-        y: Tensor = x + self.mlp(x)
-        return y
-
-
-class SelfBlock(nn.Module):
-    """Spiking self-attention, then perceptron, each added to its input."""
-
-    def __init__(self, dim: int, num_heads: int, hidden: int, makers: Makers) -> None:
-        super().__init__()
-        self.attn = layer.SpikingSelfAttention(dim, num_heads, neuron=makers.neuron, attn_neuron=makers.attn)
-        self.mlp = SpikingMLP(dim, hidden, makers.neuron)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` with both added, of its shape."""
-        x = x + self.attn(x)
-        y: Tensor = x + self.mlp(x)
-        return y
+def _token_block(dim: int, num_heads: int, hidden: int, makers: Makers) -> Block:
+    """Return a block with Q-K token attention."""
+    attention = layer.TokenQKAttention(dim, num_heads, neuron=makers.neuron, attn_neuron=makers.attn)
+    return Block(attention, SpikingMLP(dim, hidden, makers.neuron), name="tssa")
 
 
 class QKFormer(nn.Module):
@@ -138,26 +115,15 @@ class QKFormer(nn.Module):
         else:
             first = Embedding(("proj", "proj1"), (in_channels, half, D[0]), (False, False), 1, makers)
         self.patch_embed1 = first
-        self.stage1 = self._stage(TokenBlock, blocks[0], D[0], num_heads, mlp_ratio, makers)
+        self.stage1 = _stage(_token_block, blocks[0], D[0], num_heads, mlp_ratio, makers)
         halves = (True, False) if large else (False, True)
         self.patch_embed2 = Embedding(("proj3", "proj4"), (D[0], D[1], D[1]), halves, 0, makers)
-        self.stage2 = self._stage(TokenBlock, blocks[1], D[1], num_heads, mlp_ratio, makers)
+        self.stage2 = _stage(_token_block, blocks[1], D[1], num_heads, mlp_ratio, makers)
         self.patch_embed3 = Embedding(("proj3", "proj4"), (D[1], D[2], D[2]), halves, 0, makers)
-        self.stage3 = self._stage(SelfBlock, blocks[2], D[2], num_heads, mlp_ratio, makers)
+        self.stage3 = _stage(self_block, blocks[2], D[2], num_heads, mlp_ratio, makers)
         self.head = layer.Linear(dim, num_classes)
         start_head(self.head)
         functional.set_step_mode(self, "m")
-
-    def _stage(
-        self,
-        block: type[TokenBlock | SelfBlock],
-        blocks: int,
-        dim: int,
-        num_heads: int,
-        mlp_ratio: int,
-        makers: Makers,
-    ) -> nn.Sequential:
-        return nn.Sequential(*(block(dim, num_heads, dim * mlp_ratio, makers) for _ in range(blocks)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the potentials of the classes, [T, B, num_classes] for ``x`` [T, B, C, H, W]; one step likewise."""
@@ -165,6 +131,17 @@ class QKFormer(nn.Module):
             x = self.get_submodule(f"stage{i}")(self.get_submodule(f"patch_embed{i}")(x))
         y: Tensor = self.head(tokens_mean(x))
         return y
+
+
+def _stage(
+    block: Callable[[int, int, int, Makers], Block],
+    blocks: int,
+    dim: int,
+    num_heads: int,
+    mlp_ratio: int,
+    makers: Makers,
+) -> nn.Sequential:
+    return nn.Sequential(*(block(dim, num_heads, dim * mlp_ratio, makers) for _ in range(blocks)))
 
 
 IMAGENET: dict[str, Any] = {"depth": 10, "stem": "imagenet", "num_classes": 1000}

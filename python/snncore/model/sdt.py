@@ -11,33 +11,24 @@ from torch import Tensor, nn
 
 from .. import functional, layer
 from ..neuron import BaseNode, LIFNode
-from ._transformer import ConvRow, Makers, check_sizes, tokens_mean
+from ._transformer import POOLED, Block, Makers, PatchRow, check_sizes, tokens_mean
 from ._variant import variant
-from .spikformer import POOLED
 
 __all__ = ["SpikeDrivenTransformer", "sdt_2_512", "sdt_8_384", "sdt_8_512", "sdt_8_768"]
 
 
-class PatchSplitting(ConvRow):
+class PatchSplitting(PatchRow):
     """Spiking patch splitting of potentials: as Spikformer's, with the last neuron on one branch only."""
 
     def __init__(self, in_channels: int, dim: int, pooled: tuple[bool, ...], makers: Makers) -> None:
-        super().__init__()
-        self.pooled = pooled
-        into = in_channels
-        for i, out in enumerate((dim // 8, dim // 4, dim // 2, dim)):
-            i_ = str(i or "")
-            self.add((f"proj_conv{i_}", f"proj_bn{i_}", f"proj_lif{i_}"), into, out, makers.neuron)
-            into = out
+        super().__init__(in_channels, dim, pooled, makers)
         self.rpe_conv = layer.Conv2d(dim, dim, 3, padding=1, bias=False)
         self.rpe_bn = layer.BatchNorm2d(dim)
-        self.maxpool = layer.MaxPool2d(3, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the patches, [..., dim, H / 16, W / 16] with stem "imagenet" and a quarter with "cifar"."""
         for i, pooled in enumerate(self.pooled[:-1]):
-            i_ = str(i or "")
-            x = self.through(x, f"proj_conv{i_}", f"proj_bn{i_}", f"proj_lif{i_}", "maxpool" if pooled else "")
+            x = self.through(x, *self.names(i), "maxpool" if pooled else "")
         x = self.through(x, "proj_conv3", "proj_bn3", "maxpool" if self.pooled[-1] else "")
         return self.through(x, "proj_lif3", "rpe_conv", "rpe_bn") + x
 
@@ -61,19 +52,9 @@ class MembraneMLP(nn.Module):
         return y
 
 
-class Block(nn.Module):
-    """Attention, then perceptron, each added to its input."""
-
-    def __init__(self, dim: int, num_heads: int, hidden: int, makers: Makers) -> None:
-        super().__init__()
-        self.attn = layer.SpikeDrivenSelfAttention(dim, num_heads, neuron=makers.neuron, attn_neuron=makers.attn)
-        self.mlp = MembraneMLP(dim, hidden, makers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` with both added, of its shape."""
-        x = x + self.attn(x)
-        y: Tensor = x + self.mlp(x)
-        return y
+def _block(dim: int, num_heads: int, hidden: int, makers: Makers) -> Block:
+    attention = layer.SpikeDrivenSelfAttention(dim, num_heads, neuron=makers.neuron, attn_neuron=makers.attn)
+    return Block(attention, MembraneMLP(dim, hidden, makers))
 
 
 class SpikeDrivenTransformer(nn.Module):
@@ -125,7 +106,7 @@ class SpikeDrivenTransformer(nn.Module):
         )  # fmt: skip
         makers = Makers(SpikeDrivenTransformer, spiking_neuron, attn_threshold, neuron_args)
         self.patch_embed = PatchSplitting(in_channels, dim, POOLED[stem], makers)
-        self.block = nn.Sequential(*(Block(dim, num_heads, dim * mlp_ratio, makers) for _ in range(depth)))
+        self.block = nn.Sequential(*(_block(dim, num_heads, dim * mlp_ratio, makers) for _ in range(depth)))
         self.head_lif = makers.neuron()
         self.head = layer.Linear(dim, num_classes)
         for module in self.modules():

@@ -11,49 +11,24 @@ from torch import Tensor, nn
 
 from .. import functional, layer
 from ..neuron import BaseNode, LIFNode
-from ._transformer import ConvRow, Makers, SpikingMLP, check_sizes, start_head, tokens_mean
+from ._transformer import POOLED, Makers, PatchRow, check_sizes, self_block, start_head, tokens_mean
 from ._variant import variant
 
 __all__ = ["Spikformer", "spikformer_4_384", "spikformer_8_384", "spikformer_8_512", "spikformer_8_768"]
 
-POOLED = {"imagenet": (True, True, True, True), "cifar": (False, False, True, True)}  # which convolutions pool
 
-
-class PatchSplitting(ConvRow):
+class PatchSplitting(PatchRow):
     """Spiking patch splitting (SPS): four convolutions with neurons and pools, and a relative position embedding."""
 
     def __init__(self, in_channels: int, dim: int, pooled: tuple[bool, ...], makers: Makers) -> None:
-        super().__init__()
-        self.pooled = pooled
-        into = in_channels
-        for i, out in enumerate((dim // 8, dim // 4, dim // 2, dim)):
-            i_ = str(i or "")
-            self.add((f"proj_conv{i_}", f"proj_bn{i_}", f"proj_lif{i_}"), into, out, makers.neuron)
-            into = out
+        super().__init__(in_channels, dim, pooled, makers)
         self.add(("rpe_conv", "rpe_bn", "rpe_lif"), dim, dim, makers.neuron)
-        self.maxpool = layer.MaxPool2d(3, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the patches, [..., dim, H / 16, W / 16] with stem "imagenet" and a quarter with "cifar"."""
         for i, pooled in enumerate(self.pooled):
-            i_ = str(i or "")
-            x = self.through(x, f"proj_conv{i_}", f"proj_bn{i_}", f"proj_lif{i_}", "maxpool" if pooled else "")
+            x = self.through(x, *self.names(i), "maxpool" if pooled else "")
         return self.through(x, "rpe_conv", "rpe_bn", "rpe_lif") + x
-
-
-class Block(nn.Module):
-    """Attention, then perceptron, each added to its input."""
-
-    def __init__(self, dim: int, num_heads: int, hidden: int, makers: Makers) -> None:
-        super().__init__()
-        self.attn = layer.SpikingSelfAttention(dim, num_heads, neuron=makers.neuron, attn_neuron=makers.attn)
-        self.mlp = SpikingMLP(dim, hidden, makers.neuron)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` with both added, of its shape."""
-        x = x + self.attn(x)
-        y: Tensor = x + self.mlp(x)
-        return y
 
 
 class Spikformer(nn.Module):
@@ -103,7 +78,7 @@ class Spikformer(nn.Module):
         )  # fmt: skip
         makers = Makers(Spikformer, spiking_neuron, attn_threshold, neuron_args)
         self.patch_embed = PatchSplitting(in_channels, dim, POOLED[stem], makers)
-        self.block = nn.Sequential(*(Block(dim, num_heads, dim * mlp_ratio, makers) for _ in range(depth)))
+        self.block = nn.Sequential(*(self_block(dim, num_heads, dim * mlp_ratio, makers) for _ in range(depth)))
         self.head = layer.Linear(dim, num_classes)
         start_head(self.head)
         functional.set_step_mode(self, "m")

@@ -18,7 +18,7 @@ from ...neuron import BaseNode
 from .forward import Forward, Frame
 from .maps import FanOutMaps
 from .modules import WITHOUT_SYNAPSES, count_module, has_no_hooks, is_countable, only_calls_children
-from .ranks import gathered
+from .ranks import joined
 from .record import NeuronRecord, Record
 from .report import Report
 from .watch import Watch
@@ -142,7 +142,7 @@ class SopCounter:
             StateError: nothing ran, or nothing was seen that could be counted.
             ArgumentError: the mode is unknown; the message lists the modes.
         """
-        record = gathered(self.record, across_ranks)
+        record = joined(self.record, across_ranks)
         if not record.forwards:
             raise StateError(
                 "SopCounter.report: no forward of the net ended inside the with block; call the net itself there"

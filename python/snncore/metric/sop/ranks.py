@@ -6,24 +6,19 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
+from ..ranks import gathered
 from .record import LayerRecord, NeuronRecord, Part, Record, complete
 
-__all__ = ["gathered", "merged"]
+__all__ = ["joined", "merged"]
 
 
-def gathered(record: Record, across_ranks: bool) -> Record:
+def joined(record: Record, across_ranks: bool) -> Record:
     """Return ``record`` on the CPU, joined with those of the other ranks if there are any; then a collective call."""
     own = _on_cpu(record)
-    if not across_ranks or not distributed.is_available() or not distributed.is_initialized():
-        return own
-    ranks = distributed.get_world_size()
-    if ranks == 1:
-        return own
-    records: list[Record | None] = [None] * ranks
-    distributed.all_gather_object(records, own)
-    return merged(r for r in records if r is not None)
+    records = gathered(own) if across_ranks else [own]
+    return own if len(records) == 1 else merged(records)
 
 
 def merged(records: Iterable[Record]) -> Record:
