@@ -7,14 +7,14 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import ArgumentError
 from ..neuron import BaseNode
 from ..registry import nearest
 from ..surrogate import ATan
 
-__all__ = ["check_choice", "check_count", "check_share", "checked_shape", "neuron_maker", "with_atan"]
+__all__ = ["check_choice", "check_count", "check_images", "check_share", "checked_shape", "neuron_maker", "with_atan"]
 
 
 def check_count(who: str, value: object) -> None:
@@ -93,6 +93,15 @@ def checked_shape(who: str, in_shape: tuple[int, int, int], halvings: int) -> tu
             f"{halvings} poolings 2x2 leave nothing of less: enlarge or pad the images"
         )
     return C, H, W
+
+
+def check_images(who: str, x: Tensor, in_shape: tuple[int, int, int]) -> None:
+    """Raise ArgumentError unless ``x`` [..., C, H, W] are images of ``in_shape``."""
+    if x.shape[-3:] != in_shape:
+        raise ArgumentError(
+            f"{who}: must end in the axes (C, H, W) = {in_shape}, got {list(x.shape)}; "
+            f"build the net with in_shape={tuple(x.shape[-3:])}, or reshape x"
+        )
 
 
 def with_atan(neuron_args: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,9 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from .. import functional, layer
-from ..errors import ArgumentError
 from ..neuron import BaseNode, IFNode
-from ._parts import check_count, checked_shape, neuron_maker, with_atan
+from ._parts import check_count, check_images, checked_shape, neuron_maker, with_atan
 
 __all__ = ["CSNN"]
 
@@ -70,10 +69,6 @@ class CSNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the spikes of the output, [T, B, num_classes] for ``x`` [T, B, C, H, W]; one step likewise."""
-        if x.shape[-3:] != self.in_shape:
-            raise ArgumentError(
-                f"CSNN.x: must end in the axes (C, H, W) = {self.in_shape}, got {list(x.shape)}; "
-                f"build the net with in_shape={tuple(x.shape[-3:])}, or reshape x"
-            )
+        check_images("CSNN.x", x, self.in_shape)
         spike: Tensor = self.conv_fc(x)
         return spike

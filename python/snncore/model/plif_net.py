@@ -12,9 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from .. import functional, layer
-from ..errors import ArgumentError
 from ..neuron import BaseNode, ParametricLIFNode
-from ._parts import check_count, check_share, checked_shape, neuron_maker, with_atan
+from ._parts import check_count, check_images, check_share, checked_shape, neuron_maker, with_atan
 from ._variant import variant
 
 __all__ = ["PLIFNet", "plif_cifar10", "plif_dvs_gesture", "plif_fashion_mnist"]
@@ -85,11 +84,7 @@ class PLIFNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the votes, [T, B, num_classes] for ``x`` [T, B, C, H, W]; one step likewise."""
-        if x.shape[-3:] != self.in_shape:
-            raise ArgumentError(
-                f"PLIFNet.x: must end in the axes (C, H, W) = {self.in_shape}, got {list(x.shape)}; "
-                f"build the net with in_shape={tuple(x.shape[-3:])}, or reshape x"
-            )
+        check_images("PLIFNet.x", x, self.in_shape)
         y: Tensor = self.conv_fc(x)
         return y
 
