@@ -16,6 +16,8 @@
 // Counters (core/count.h):
 //   spike_count    x [rows * lanes] -> int64 [rows, 6]: non-zero elements, sum |x|, both weighted by fan_out [period],
 //                  non-zero elements weighted by fan_eff [period], flags of the values. period divides lanes.
+//   spike_count_out  the same, written to the elements of `out`, int64, from `start` on. counted, int64 [rows]: the ones
+//                  in every row, where they are known and all else is zero; x is then not read.
 //   overlap_count  left [batch, M, K], right [batch, N, K] -> int64 [batch, 3]: pairs of non-zeros that meet in
 //                  left @ right^T, non-zero elements of left, of right.
 #include <torch/csrc/stable/library.h>
@@ -77,5 +79,8 @@ std::vector<NeuronRow> neuron_table() {
 STABLE_TORCH_LIBRARY(snncore, m) {
   for (int k = 0; k < snn::Neurons::size; ++k) snn::define_neuron(m, snn::neuron_facts(snn::Neurons{}, k));
   m.def("spike_count(Tensor x, int rows, Tensor? fan_out, Tensor? fan_eff) -> Tensor");
+  m.def(
+      "spike_count_out(Tensor x, int rows, Tensor? fan_out, Tensor? fan_eff, Tensor? counted, Tensor(a!) out, "
+      "int start) -> ()");
   m.def("overlap_count(Tensor left, Tensor right) -> Tensor");
 }

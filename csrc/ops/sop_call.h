@@ -12,16 +12,19 @@
 namespace snn {
 
 struct SpikeCountCall {
-  Tensor x, counts;
+  Tensor x;
   std::optional<Tensor> fan, eff;
   CountArgs args{};
 
   SpikeCountCall(const Tensor& given, int64_t rows, const std::optional<Tensor>& fan_out,
-                 const std::optional<Tensor>& fan_eff)
-      : x(torch::stable::contiguous(given)),
-        counts(empty_contiguous({checked_rows(given, rows), Counts::kColumns}, ScalarType::Long, given)) {
+                 const std::optional<Tensor>& fan_eff, const Tensor& out, int64_t start)
+      : x(torch::stable::contiguous(given)) {
     const std::string op = "snncore::spike_count";
     const int64_t numel = given.numel();
+    STD_TORCH_CHECK(out.scalar_type() == ScalarType::Long && out.is_contiguous() && same_device(out, given), op,
+                    ".out: must be contiguous int64 on the device of x");
+    STD_TORCH_CHECK(start >= 0 && start <= out.numel() - rows * Counts::kColumns, op, ".start: must leave room for ",
+                    Counts::kColumns, " columns of each row in the ", out.numel(), " elements of out, got ", start);
     args.dtype = kernel_dtype(op, given, "x");
     args.x = x.const_data_ptr();
     args.lanes = rows == 0 ? 0 : numel / rows;
@@ -29,10 +32,23 @@ struct SpikeCountCall {
     args.fan = map(op + ".fan_out", given, fan_out, fan);
     args.eff = map(op + ".fan_eff", given, fan_eff, eff);
     STD_TORCH_CHECK(!args.eff || args.fan, op, ".fan_eff: needs fan_out too");
-    args.out = static_cast<int64_t*>(counts.mutable_data_ptr());
+    args.out = static_cast<int64_t*>(out.mutable_data_ptr()) + start;
   }
 
- private:
+  // The ones in every row, if somebody has counted them.
+  static const int64_t* known(const Tensor& x, int64_t rows, const std::optional<Tensor>& counted) {
+    if (!counted.has_value()) return nullptr;
+    STD_TORCH_CHECK(counted->scalar_type() == ScalarType::Long && counted->is_contiguous() &&
+                        counted->numel() == rows && same_device(*counted, x),
+                    "snncore::spike_count.counted: must be contiguous int64 of one element for each row, beside x");
+    return static_cast<const int64_t*>(counted->const_data_ptr());
+  }
+
+  // The tensor to be written where the caller gives none.
+  static Tensor output(const Tensor& x, int64_t rows) {
+    return empty_contiguous({checked_rows(x, rows), Counts::kColumns}, ScalarType::Long, x);
+  }
+
   static int64_t checked_rows(const Tensor& x, int64_t rows) {
     const int64_t numel = x.numel();
     STD_TORCH_CHECK(numel == 0 ? rows >= 0 && rows <= INT32_MAX : rows > 0 && numel % rows == 0,
@@ -40,6 +56,7 @@ struct SpikeCountCall {
     return rows;
   }
 
+ private:
   const int32_t* map(const std::string& who, const Tensor& x_given, const std::optional<Tensor>& m,
                      std::optional<Tensor>& kept) {
     if (!m.has_value()) return nullptr;

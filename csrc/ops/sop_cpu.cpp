@@ -14,10 +14,18 @@
 namespace snn {
 namespace {
 
-Tensor spike_count(const Tensor x, int64_t rows, const std::optional<Tensor> fan_out,
-                   const std::optional<Tensor> fan_eff) {
-  SpikeCountCall call(x, rows, fan_out, fan_eff);
-  if (rows == 0) return call.counts;
+void spike_count_out(const Tensor x, int64_t rows, const std::optional<Tensor> fan_out,
+                     const std::optional<Tensor> fan_eff, const std::optional<Tensor> counted, const Tensor out,
+                     int64_t start) {
+  SpikeCountCall call(x, SpikeCountCall::checked_rows(x, rows), fan_out, fan_eff, out, start);
+  if (rows == 0) return;
+  if (const int64_t* ones = SpikeCountCall::known(x, rows, counted)) {
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t columns[Counts::kColumns] = {ones[row], ones[row]};
+      std::copy(columns, columns + Counts::kColumns, call.args.out + row * Counts::kColumns);
+    }
+    return;
+  }
   int64_t widest = 1;
   for (const int32_t* map : {call.args.fan, call.args.eff})
     for (int64_t i = 0; map && i < call.args.period; ++i) widest = std::max(widest, std::abs(int64_t(map[i])));
@@ -25,7 +33,13 @@ Tensor spike_count(const Tensor x, int64_t rows, const std::optional<Tensor> fan
   const auto kernel = current_isa().count_kernels()->rows[call.args.dtype == DType::kDouble];
   const int64_t grain = std::max<int64_t>(1, (1 << 16) / std::max<int64_t>(call.args.lanes, 1));
   torch::stable::parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) { kernel(call.args, begin, end); });
-  return call.counts;
+}
+
+Tensor spike_count(const Tensor x, int64_t rows, const std::optional<Tensor> fan_out,
+                   const std::optional<Tensor> fan_eff) {
+  Tensor out = SpikeCountCall::output(x, rows);
+  spike_count_out(x, rows, fan_out, fan_eff, std::nullopt, out, 0);
+  return out;
 }
 
 Tensor overlap_count(const Tensor left, const Tensor right) {
@@ -56,5 +70,6 @@ Tensor overlap_count(const Tensor left, const Tensor right) {
 
 STABLE_TORCH_LIBRARY_IMPL(snncore, CPU, m) {
   m.impl("spike_count", TORCH_BOX(&snn::spike_count));
+  m.impl("spike_count_out", TORCH_BOX(&snn::spike_count_out));
   m.impl("overlap_count", TORCH_BOX(&snn::overlap_count));
 }

@@ -8,6 +8,7 @@ import torch
 import snncore
 from snncore import ops
 from snncore.errors import ArgumentError
+from snncore.ops import counters
 from snncore.ops.counters import ABOVE_ONE, COLUMNS, FRACTION, NEGATIVE, _overlap_count, _spike_count
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -206,6 +207,40 @@ def test_no_gradient():
     assert not ops.spike_count(x, 2).requires_grad and not ops.overlap_count(x[None], x[None]).requires_grad
 
 
+@pytest.mark.parametrize("x", [torch.rand(4, 6).round(), torch.randint(-2, 3, (4, 6)), torch.zeros(0, 6)], ids=str)
+@pytest.mark.parametrize("engine", ["native", "torch"])
+def test_counted_into_a_part_of_another_tensor(x, engine, monkeypatch):
+    if engine == "torch":
+        monkeypatch.setattr(counters, "_has_kernel", lambda x: False)
+    rows, fan = len(x), torch.arange(1, 4, dtype=torch.int32)
+    out = torch.full((7 + rows * len(COLUMNS),), -9)
+    ops.spike_count_into(out, 3, x, rows, fan, fan)
+    assert out[:3].tolist() == [-9] * 3 and out[-4:].tolist() == [-9] * 4
+    assert torch.equal(out[3:-4].view(rows, len(COLUMNS)), ops.spike_count(x, rows, fan, fan))
+    ops.spike_count_into(out, 4, x, rows, fan, fan, counted=torch.arange(rows) + 5)
+    assert out[4:-3].view(rows, len(COLUMNS)).tolist() == [[5 + row, 5 + row, 0, 0, 0, 0] for row in range(rows)]
+    assert out[-3:].tolist() == [-9] * 3
+
+
+INTO = torch.zeros(30, dtype=torch.int64)
+WRONG_INTO = [
+    ((INTO, 7), {}, "start: must leave room for 6 columns of each row in the 30 elements of out, got 7"),
+    ((INTO, -1), {}, "start: must leave room"),
+    ((INTO.int(), 0), {}, "out: must be contiguous int64"),
+    ((torch.zeros(5, 12, dtype=torch.int64)[:, ::2], 0), {}, "out: must be contiguous int64"),
+    ((INTO.to("meta"), 0), {}, "out: must be on the device of x"),
+    ((INTO, 0), {"counted": INTO}, "counted: must be contiguous int64 of one element for each row"),
+    ((INTO, 0), {"counted": torch.zeros(4)}, "counted: must be contiguous int64"),
+]
+
+
+@pytest.mark.parametrize(("given", "more", "message"), WRONG_INTO, ids=[m for _, _, m in WRONG_INTO])
+def test_wrong_place(given, more, message):
+    with pytest.raises(RuntimeError) as caught:
+        ops.spike_count_into(*given, torch.ones(4, 6), 4, **more)
+    assert f"snncore::spike_count.{message}" in str(caught.value)
+
+
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_opcheck(dtype):
     x = (torch.rand(4, 6) < 0.5).to(dtype)
@@ -214,6 +249,9 @@ def test_opcheck(dtype):
     plain = [(x, 4, None, None), (x.t(), 6, None, None), (x[:0], 0, None, None)]
     for given in (*plain, *((x, rows, *given) for rows, given in maps_of.items())):
         done = torch.library.opcheck(torch.ops.snncore.spike_count.default, given)
+        assert set(done.values()) == {"SUCCESS"}, done
+        out = torch.empty(given[1] * len(COLUMNS) + 5, dtype=torch.int64)
+        done = torch.library.opcheck(torch.ops.snncore.spike_count_out.default, (*given, None, out, 3))
         assert set(done.values()) == {"SUCCESS"}, done
     done = torch.library.opcheck(torch.ops.snncore.overlap_count.default, (x[None], x[None, :2]))
     assert set(done.values()) == {"SUCCESS"}, done

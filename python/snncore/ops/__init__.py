@@ -8,7 +8,7 @@ from .library import build_info, cuda_ready, keep_freed_blocks, set_cpu_capabili
 
 # the library first: it says in one line what is wrong with it or with torch
 # isort: split
-from .counters import overlap_count, spike_count
+from .counters import overlap_count, spike_count, spike_count_into
 from .neuron import NEURON_TABLE, SURROGATE_NAMES, Dynamics, multi_step
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "overlap_count",
     "set_cpu_capability",
     "spike_count",
+    "spike_count_into",
 ]

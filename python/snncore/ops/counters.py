@@ -8,7 +8,7 @@ from torch import Tensor
 from ..errors import ArgumentError
 from . import library
 
-__all__ = ["ABOVE_ONE", "COLUMNS", "FRACTION", "NEGATIVE", "overlap_count", "spike_count"]
+__all__ = ["ABOVE_ONE", "COLUMNS", "FRACTION", "NEGATIVE", "overlap_count", "spike_count", "spike_count_into"]
 
 # what the values of a row are, as bits; none set: zeros and ones only (csrc/core/count.h)
 NEGATIVE, ABOVE_ONE, FRACTION = 1, 2, 4
@@ -43,6 +43,42 @@ def spike_count(x: Tensor, rows: int, fan_out: Tensor | None = None, fan_eff: Te
         counts: Tensor = torch.ops.snncore.spike_count(x, rows, fan_out, fan_eff)
         return counts
     return _spike_count(x, rows, fan_out, fan_eff)
+
+
+def spike_count_into(
+    out: Tensor,
+    start: int,
+    x: Tensor,
+    rows: int,
+    fan_out: Tensor | None = None,
+    fan_eff: Tensor | None = None,
+    counted: Tensor | None = None,
+) -> None:
+    """Write what `spike_count` returns to the elements of ``out`` from ``start`` on.
+
+    Args:
+        out: int64, contiguous, on x's device.
+        start: at most ``out.numel() - rows * 6``.
+        x: as for `spike_count`.
+        rows: likewise.
+        fan_out: likewise.
+        fan_eff: likewise.
+        counted: int64 [rows], the ones in every row, where somebody has counted them and all else is zero; x is then
+            not read, and the columns that take the maps are 0.
+
+    Raises:
+        ArgumentError: x is complex.
+        RuntimeError: sizes, dtypes or devices do not fit; the message names the argument.
+    """
+    if x.requires_grad or x.dtype not in _NATIVE:
+        x = _real(x, "spike_count.x")
+    if _has_kernel(x):
+        _into(x, rows, fan_out, fan_eff, counted, out, start)
+        return
+    counts = _spike_count(x, rows, fan_out, fan_eff)
+    if counted is not None:
+        counts = torch.cat([counted.view(-1, 1).expand(-1, 2), counts.new_zeros(rows, len(COLUMNS) - 2)], dim=1)
+    out.narrow(0, start, counts.numel()).copy_(counts.view(-1))
 
 
 def _real(x: Tensor, who: str) -> Tensor:
@@ -111,10 +147,27 @@ def _spike_count_fake(x: Tensor, rows: int, fan_out: Tensor | None, fan_eff: Ten
     return x.new_empty((rows, len(COLUMNS)), dtype=torch.int64)
 
 
+def _spike_count_out_fake(
+    x: Tensor,
+    rows: int,
+    fan_out: Tensor | None,
+    fan_eff: Tensor | None,
+    counted: Tensor | None,
+    out: Tensor,
+    start: int,
+) -> None:
+    _spike_count_fake(x, rows, fan_out, fan_eff)
+    _same_device("spike_count.counted", x, counted, "x")
+    _same_device("spike_count.out", x, out, "x")
+
+
 def _overlap_count_fake(left: Tensor, right: Tensor) -> Tensor:
     _same_device("overlap_count.right", left, right, "left")
     return left.new_empty((left.shape[0], 3), dtype=torch.int64)
 
 
+_into = torch.ops.snncore.spike_count_out.default  # looked up once: a counter's calls are cold, and each look costs
+
 torch.library.register_fake("snncore::spike_count", _spike_count_fake)
+torch.library.register_fake("snncore::spike_count_out", _spike_count_out_fake)
 torch.library.register_fake("snncore::overlap_count", _overlap_count_fake)

@@ -17,9 +17,20 @@ from ...layer.time import is_static
 from ...neuron import BaseNode
 from .forward import Forward, Frame
 from .maps import FanOutMaps
-from .modules import WITHOUT_SYNAPSES, count_module, has_no_hooks, is_countable, only_calls_children
+from .modules import (
+    WITHOUT_SYNAPSES,
+    Children,
+    Repeat,
+    children_of,
+    count_again,
+    count_module,
+    has_no_hooks,
+    is_countable,
+    only_calls_children,
+    repeat_of,
+)
 from .ranks import joined
-from .record import NeuronRecord, Record
+from .record import Record
 from .report import Report
 from .watch import Watch
 from .weights import Weights
@@ -86,13 +97,14 @@ class SopCounter:
         self._maps = FanOutMaps(self._weights)
         self.record = Record()
         self._watch = Watch(self._weights)
-        self._called: set[BaseNode] = set()  # neurons in step mode 's' that the running forward has called
         self._goes_on = False  # the running forward is a further step of the same samples
         self._installed: ExitStack | None = None
         self._thread = 0
         self._asked: set[BaseNode] = set()  # neurons that count their spikes for this counter
+        self._exploring = True  # no forward has shown yet which neurons' spikes go straight into a layer
+        self._last: dict[nn.Module, Repeat] = {}  # layers counted before
         self._stepped: list[nn.Module] = []  # modules with a step mode
-        self._quiet: dict[nn.Module, tuple[nn.Module, ...]] = {}  # modules that only call these children
+        self._quiet: dict[nn.Module, Children] = {}  # modules that only call these children
 
     # ---- the block -----------------------------------------------------------------------------------------------
 
@@ -102,25 +114,38 @@ class SopCounter:
         self._weights.read()
         self._thread = threading.get_ident()
         self._asked.clear()
+        self._last.clear()
+        self._exploring = True
         self._stepped = [module for module in self.net.modules() if hasattr(module, "step_mode")]
-        self._quiet = {m: tuple(m.children()) for m in self.net.modules() if only_calls_children(m)}
+        quiet = [module for module in self.net.modules() if only_calls_children(module)]
+        watched = {child for module in set(self.net.modules()).difference(quiet) for child in module.children()}
         with ExitStack() as installed:
             for name, module in self.net.named_modules():
                 if isinstance(module, torch.jit.ScriptModule):
                     continue  # takes no hooks; what it runs stands under the name of the module around it
-                if type(module) in WITHOUT_SYNAPSES and not isinstance(module, BaseNode) and module is not self.net:
-                    continue  # hooks cost time
-                enter, leave = (self._begin, self._end) if module is self.net else (self._enter, self._leave)
-                # first of all hooks, so that weights made by other hooks (pruning) are seen in the making
-                before = module.register_forward_pre_hook(partial(enter, name), prepend=True, with_kwargs=True)
-                installed.callback(before.remove)
-                if module is self.net:
-                    installed.callback(module.register_forward_hook(self._commit).remove)
-                installed.callback(module.register_forward_hook(partial(leave, name), always_call=True).remove)
+                self._install(installed, name, module, module in watched)
+            self._quiet = {module: children_of(module) for module in quiet}
             self._watch.turn(True)
             installed.callback(self._watch.turn, False)
             self._installed = installed.pop_all()
         return self
+
+    def _install(self, installed: ExitStack, name: str, module: nn.Module, watched: bool) -> None:
+        """Add the hooks that ``module`` needs, for each costs time; ``watched``: it may be called under the watch."""
+        neuron = isinstance(module, BaseNode)
+        if type(module) in WITHOUT_SYNAPSES and module is not self.net:
+            if not neuron:
+                return
+            if not watched:
+                installed.callback(module.register_forward_hook(partial(self._fired, name)).remove)
+                return
+        # first of all hooks, so that weights made by other hooks (pruning) are seen in the making
+        enter = partial(self._begin if module is self.net else self._enter, name)
+        installed.callback(module.register_forward_pre_hook(enter, prepend=True, with_kwargs=True).remove)
+        if module is self.net:
+            installed.callback(module.register_forward_hook(self._commit).remove)
+        leave = self._end if module is self.net else self._leave_neuron if neuron else self._leave
+        installed.callback(module.register_forward_hook(partial(leave, name), always_call=True).remove)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -161,14 +186,14 @@ class SopCounter:
             if threading.get_ident() != self._thread:
                 raise StateError("SopCounter: the net runs in another thread than the with block; enter it there")
             T, B = self._steps_and_samples(args, kwargs)
-            self._watch.forward = Forward(T, B, self._weights, self._maps)
-            self._called.clear()
+            self._watch.forward = Forward(T, B, self._weights, self._maps, self.record.ledger)
         self._enter(name, module, args, kwargs)
 
     def _steps_and_samples(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, int]:
         many = any(module.step_mode == "m" for module in self._stepped)
         dim = self._batch_dim if self._batch_dim is not None else int(many and self._time_steps is None)
-        x = next((a for a in tree_leaves((args, kwargs)) if isinstance(a, Tensor)), None)
+        given = args if args and isinstance(args[0], Tensor) else tree_leaves((args, kwargs))
+        x = next((a for a in given if isinstance(a, Tensor)), None)
         if x is None or x.dim() <= dim:
             got = "none" if x is None else f"one of shape {list(x.shape)}"
             raise ArgumentError(
@@ -177,67 +202,61 @@ class SopCounter:
             )
         T = self._time_steps or (x.shape[0] if dim else 1)
         B = x.shape[dim]
-        record = self.record
-        stateful = any(isinstance(module, BaseNode) and module.state is not None for module in self._stepped)
-        self._goes_on = bool(not many and T == 1 and stateful and record.samples and record.samples[-1] == B)
+        self._goes_on = not many and T == 1 and self._holds_state() and self.record.samples[-1:] == [B]
         return T, B
+
+    def _holds_state(self) -> bool:
+        return any(isinstance(module, BaseNode) and module.state is not None for module in self._stepped)
 
     def _enter(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         forward = self._watch.forward
         if forward is None:  # a layer called on its own, or once more by a checkpoint's backward
             return
+        last = self._last.get(module)
+        if last is not None and len(args) == 1 and not kwargs and not self._watch.on:
+            forward.frames.append(Frame(name, last.static, False, len(forward.counted)))
+            if count_again(forward, module, args[0], last):
+                return
+            forward.frames.pop()
         x = args[0] if args and isinstance(args[0], Tensor) else None
-        many = getattr(module, "step_mode", None) == "m"
-        if isinstance(module, BaseNode) and x is not None:
-            self._check_neuron(forward, name, module, x, many)
-        static = many and x is not None and x.dim() >= 2 and is_static(x)
+        static = x is not None and getattr(module, "step_mode", None) == "m" and x.dim() >= 2 and is_static(x)
         self._watch_or_not(forward, Frame(name, static, self._watch.on), module, args, kwargs)
 
     def _watch_or_not(
         self, forward: Forward, frame: Frame, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         """Begin ``module``: count it as a whole, look away where no synapse can be, else watch its operators."""
+        countable = len(args) == 1 and not kwargs and is_countable(module)
+        if countable:
+            frame = frame._replace(counted=len(forward.counted))
         forward.frames.append(frame)
+        if countable:
+            self._watch.turn(False)
+            if not self._watch.on and count_module(forward, module, args, frame.static):
+                repeat = repeat_of(forward, module, args[0], frame.static)
+                if repeat is not None:
+                    self._last[module] = repeat
+                return
         no_synapses = type(module) in WITHOUT_SYNAPSES and has_no_hooks(module, but=1)
-        if no_synapses or (module in self._quiet and self._quiet[module] == tuple(module.children())):
-            self._watch.turn(False)
-        elif len(args) == 1 and not kwargs and is_countable(module):
-            self._watch.turn(False)
-            forward.frames[-1] = frame._replace(counted=len(forward.counted))
-            if self._watch.on or not count_module(forward, module, args, frame.static):
-                forward.frames[-1] = frame
-                self._watch.turn(True)
-        else:
-            self._watch.turn(True)
+        quiet = module in self._quiet and self._quiet[module] == children_of(module)
+        self._watch.turn(not (no_synapses or quiet))
 
-    def _check_neuron(self, forward: Forward, name: str, node: BaseNode, x: Tensor, many: bool) -> None:
-        T, B = forward.T, forward.B
-        if many and x.dim() >= 2 and (x.shape[0] != T or x.shape[1] % max(B, 1)):
-            raise StateError(
-                f"SopCounter: the neuron {name!r} sees steps and samples {list(x.shape[:2])}, the net's input says "
-                f"[{T}, {B}]; pass time_steps to the counter if the net takes [B, *], or batch_dim"
-            )
-        if not many and x.dim() >= 1 and x.shape[0] % max(B, 1):
-            raise StateError(
-                f"SopCounter: the neuron {name!r} sees {x.shape[0]} samples where the net's input says {B}; pass "
-                "batch_dim to the counter"
-            )
-        if not many and T == 1 and node in self._called:
-            raise StateError(
-                f"SopCounter: the neuron {name!r} sees more than one step in a forward of one; pass time_steps to the "
-                "counter if the net makes its steps inside, and batch_dim=1 if it takes [T, B, *]"
-            )
-        if not many:
-            self._called.add(node)
-        known = forward.neurons.get(name)
-        if known is None:
-            known = forward.neurons[name] = NeuronRecord(0, node._states())
-        known.updates += x.numel()
+    def _fired(self, name: str, node: BaseNode, args: tuple[Any, ...], out: Any) -> None:
+        """Check and take note of what a neuron took and gave."""
+        forward = self._watch.forward
+        if forward is None or not args or not isinstance(args[0], Tensor):
+            return
+        forward.took(name, node, args[0])
+        if self._exploring or node in self._asked:
+            forward.spiked(node, out)
+
+    def _leave_neuron(self, name: str, node: BaseNode, args: Any, out: Any) -> None:
+        self._leave(name, node, args, out)
+        if out is not None:
+            self._fired(name, node, args, out)
 
     def _leave(self, name: str, module: nn.Module, args: Any, out: Any) -> None:
         frames = self._watch.forward.frames if self._watch.forward is not None else []
-        if self._watch.forward is not None and isinstance(module, BaseNode):
-            self._watch.forward.spiked(module, out)
         if frames and frames[-1].name == name:  # an exception may have come before _enter
             frame = frames.pop()
             self._watch.turn(frame.watched)
@@ -247,7 +266,9 @@ class SopCounter:
     def _commit(self, module: nn.Module, args: Any, out: Any) -> None:
         """Keep the counts: called only if the forward ended without an exception."""
         if self._watch.forward is not None and len(self._watch.forward.frames) == 1:
+            self._watch.turn(False)
             self._watch.forward.commit(self.record, self._goes_on)
+            self._exploring = False
 
     def _end(self, name: str, module: nn.Module, args: Any, out: Any) -> None:
         self._leave(name, module, args, out)

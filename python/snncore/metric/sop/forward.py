@@ -11,13 +11,16 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.weak import TensorWeakRef
 
+from ...errors import StateError
 from ...neuron import BaseNode
+from ...ops.counters import COLUMNS, spike_count_into
 from .fan_out import Margins
+from .ledger import Entry, Ledger
 from .maps import FanOutMaps
 from .record import Geometry, LayerRecord, NeuronRecord, Part, Record
 from .weights import Weights
 
-__all__ = ["Forward", "Frame", "Place"]
+__all__ = ["Forward", "Frame", "Place", "Plan"]
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,27 @@ class Frame(NamedTuple):
     counted: int | None = None
 
 
+class Plan(NamedTuple):
+    """How to count one call.
+
+    Attributes:
+        kind: "conv" or "linear".
+        place: where the rows of its input belong.
+        fan, eff: maps for ``ops.spike_count``; none where the same number of synapses follows every element.
+        geometry: of the call.
+    """
+
+    kind: str
+    place: Place
+    fan: Tensor | None
+    eff: Tensor | None
+    geometry: Geometry
+
+
 class _Call(NamedTuple):
     name: str
     kind: str
-    counts: Tensor  # int64 [steps, B, columns]
+    entry: Entry  # [steps, B, columns]
     geometry: Geometry
 
 
@@ -64,16 +84,19 @@ class Forward:
     Args:
         T, B: steps and samples.
         weights, maps: of the net.
+        ledger: takes the counts.
     """
 
-    def __init__(self, T: int, B: int, weights: Weights, maps: FanOutMaps) -> None:
+    def __init__(self, T: int, B: int, weights: Weights, maps: FanOutMaps, ledger: Ledger) -> None:
         self.T, self.B = T, B
+        self._ledger = ledger
         self.weights, self.maps = weights, maps
         self.frames: list[Frame] = []
         self.uncounted: dict[tuple[str, str], str] = {}
         self.neurons: dict[str, NeuronRecord] = {}
         self.counted: list[_Call] = []
         self.direct: set[BaseNode] = set()  # neurons whose spikes a layer took that needs no more than their number
+        self._single: set[BaseNode] = set()  # neurons in step mode 's' that were called
         self._spikes: list[tuple[TensorWeakRef, int, BaseNode, Tensor | None]] = []  # what neurons put out
         self._padded: list[tuple[TensorWeakRef, Margins]] = []
         # The last views made by folding dimensions: storage, offset, shape, and the shape before. They are not kept
@@ -109,6 +132,35 @@ class Forward:
         """Return the margins of zeros of ``x``; None: it has none."""
         return next((margins for ref, margins in self._padded if ref() is x), None)
 
+    def took(self, name: str, node: BaseNode, x: Tensor) -> None:
+        """Check and take note of what ``node`` was given.
+
+        Raises:
+            StateError: these are not the steps and samples that the net's input says.
+        """
+        T, B, shape, many = self.T, self.B, x.shape, node.step_mode == "m"
+        if many and len(shape) >= 2 and (shape[0] != T or shape[1] % max(B, 1)):
+            raise StateError(
+                f"SopCounter: the neuron {name!r} sees steps and samples {list(shape[:2])}, the net's input says "
+                f"[{T}, {B}]; pass time_steps to the counter if the net takes [B, *], or batch_dim"
+            )
+        if not many and len(shape) >= 1 and shape[0] % max(B, 1):
+            raise StateError(
+                f"SopCounter: the neuron {name!r} sees {shape[0]} samples where the net's input says {B}; pass "
+                "batch_dim to the counter"
+            )
+        if not many and T == 1 and node in self._single:
+            raise StateError(
+                f"SopCounter: the neuron {name!r} sees more than one step in a forward of one; pass time_steps to the "
+                "counter if the net makes its steps inside, and batch_dim=1 if it takes [T, B, *]"
+            )
+        if not many:
+            self._single.add(node)
+        known = self.neurons.get(name)
+        if known is None:
+            known = self.neurons[name] = NeuronRecord(0, node._states())
+        known.updates += shape.numel()
+
     def spiked(self, node: BaseNode, out: Any) -> None:
         """Remember that ``node`` put out ``out``, if that is known to hold zeros and ones only."""
         fires = type(node).fire is BaseNode.fire and type(node).emit is BaseNode.emit and not node.smooth
@@ -121,7 +173,7 @@ class Forward:
         self._spikes.clear()
 
     def spike_count(self, x: Tensor, place: Place) -> Tensor | None:
-        """Return int64 [rows], the spikes in ``x``, if it is what a neuron put out and the neuron has counted them."""
+        """Return int64 [rows], the spikes in ``x``, if a neuron put it out and has counted them."""
         for ref, version, node, count in self._spikes:
             out = ref()
             if out is None or out.numel() != x.numel() or out._version != version or out.is_inference():
@@ -130,7 +182,7 @@ class Forward:
                 continue
             self.direct.add(node)
             if count is not None and count.numel() == place.rows:
-                return count.flatten()
+                return count
         return None
 
     def place(self, sizes: tuple[int, ...]) -> Place | str:
@@ -155,10 +207,16 @@ class Forward:
                 return found
         return f"its {first} rows are no multiple of the {B} samples"
 
+    def count(self, x: Tensor, plan: Plan, counted: Tensor | None = None) -> None:
+        """Count ``x``, whose rows are in memory order; ``counted``, int64 [rows]: its ones, if all else is zero."""
+        entry = self._ledger.blank((plan.place.steps, self.B, len(COLUMNS)), x.device)
+        spike_count_into(entry.page, entry.start, x, plan.place.rows, plan.fan, plan.eff, counted)
+        self.counted.append(_Call(self.here, plan.kind, entry, plan.geometry))
+
     def add(self, kind: str, counts: Tensor, geometry: Geometry, place: Place) -> None:
         """Keep the counts [place.rows, columns] of one call."""
-        counts = counts.view(place.steps, self.B, counts.shape[1])
-        self.counted.append(_Call(self.here, kind, counts, geometry))
+        entry = Entry.of(counts.view(place.steps, self.B, counts.shape[1]))  # kept by commit; a write might be watched
+        self.counted.append(_Call(self.here, kind, entry, geometry))
 
     def not_counted(self, kind: str, why: str) -> None:
         """Name an operator of the running layer that holds synapses and is not counted."""
@@ -188,22 +246,28 @@ class Forward:
         for call in self.counted:
             layers.setdefault((call.name, call.kind), []).append(call)
         for (name, kind), calls in layers.items():
-            for index, call in enumerate(_by_step(calls, self.T)):
-                layer = record.layers.setdefault((name, kind, index), LayerRecord(name, kind))
-                static = self.T > 1 and call.counts.shape[0] == 1
-                layer.runs.setdefault(run, []).append(Part(call.counts, call.geometry, static, self.T, step))
+            for index, call in enumerate(self._by_step(calls)):
+                layer = record.layers.get((name, kind, index))
+                if layer is None:
+                    layer = record.layers[name, kind, index] = LayerRecord(name, kind)
+                static = self.T > 1 and call.entry.shape[0] == 1
+                layer.runs.setdefault(run, []).append(
+                    Part(self._ledger.keep(call.entry), call.geometry, static, self.T, step)
+                )
 
+    def _by_step(self, calls: list[_Call]) -> list[_Call]:
+        """Join calls that are the steps of a loop over time: T times the same, each on one step of all samples.
 
-def _by_step(calls: list[_Call], T: int) -> list[_Call]:
-    """Join calls that are the steps of a loop over time: T times the same, each on one step of all samples.
+        A layer that a forward of T steps calls T, 2T, ... times on B rows is taken for one of a loop; otherwise a call
+        on B rows is one that is computed once for all steps.
+        """
+        if self.T == 1 or len(calls) % self.T or any(call.entry.shape[0] != 1 for call in calls):
+            return calls
+        each = len(calls) // self.T
+        loops = [calls[i::each] for i in range(each)]
+        if any(call.geometry != loop[0].geometry for loop in loops for call in loop):
+            return calls
+        return [self._joined(loop) for loop in loops]
 
-    A layer that a forward of T steps calls T, 2T, ... times on B rows is taken for one of a loop; otherwise a call on B
-    rows is one that is computed once for all steps.
-    """
-    if T == 1 or len(calls) % T or any(call.counts.shape[0] != 1 for call in calls):
-        return calls
-    each = len(calls) // T
-    loops = [calls[i::each] for i in range(each)]
-    if any(call.geometry != loop[0].geometry for loop in loops for call in loop):
-        return calls
-    return [loop[0]._replace(counts=torch.cat([call.counts for call in loop])) for loop in loops]
+    def _joined(self, loop: list[_Call]) -> _Call:
+        return loop[0]._replace(entry=Entry.of(torch.cat([call.entry.counts for call in loop])))

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...ops import spike_count
 from .fan_out import Convolution, Margins, conv_dense, conv_fan_out, conv_fan_out_nonzero
+from .record import NNZ
 from .weights import Weights
 
 __all__ = ["ConvolutionMaps", "FanOutMaps"]
@@ -65,7 +67,10 @@ class FanOutMaps:
 
 
 def _may_have_zeros(weight: Tensor) -> bool:
-    return weight.device.type != "cpu" or bool((weight == 0).any())
+    if weight.device.type != "cpu":
+        return True
+    rows = weight.t() if weight.dim() == 2 and not weight.is_contiguous() else weight  # as it lies in memory
+    return int(spike_count(rows, 1)[0, NNZ]) < weight.numel()
 
 
 def _in_memory_order(fan: Tensor, channels_last: bool) -> Tensor:

@@ -5,19 +5,29 @@ The counts are those of ``operators``, of the same tensors. Whatever is unusual 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ... import layer
 from ...neuron import NEURONS
-from ...ops import spike_count
 from ...ops.transforms import transformed
-from .forward import Forward
-from .operators import Plan, conv_plan, count_linear, linear_plan
+from .forward import Forward, Plan
+from .operators import conv_plan, count_linear, linear_plan
 
-__all__ = ["WITHOUT_SYNAPSES", "count_module", "has_no_hooks", "is_countable", "only_calls_children"]
+__all__ = [
+    "WITHOUT_SYNAPSES",
+    "Children",
+    "Repeat",
+    "children_of",
+    "count_again",
+    "count_module",
+    "has_no_hooks",
+    "is_countable",
+    "only_calls_children",
+    "repeat_of",
+]
 
 # By class, for a subclass may do more; layers of both torch.nn and snncore.layer.
 _NAMES = [
@@ -52,6 +62,8 @@ WITHOUT_SYNAPSES = frozenset(
 _CONVOLUTIONS = {getattr(room, f"Conv{dims}d"): dims for room in (nn, layer) for dims in (1, 2, 3)}
 _LINEAR = frozenset([nn.Linear, layer.Linear])
 
+Children = list[tuple[nn.Module, int]]
+
 
 def has_no_hooks(module: nn.Module, but: int) -> bool:
     """Return whether ``module`` has no hooks, ``but`` so many of each kind, of the counter itself."""
@@ -76,6 +88,11 @@ def only_calls_children(module: nn.Module) -> bool:
     )
 
 
+def children_of(module: nn.Module) -> Children:
+    """Return the children of ``module`` and how many hooks each has: what ``only_calls_children`` judges by."""
+    return [(c, len(c._forward_pre_hooks) + len(c._forward_hooks)) for c in module._modules.values() if c is not None]
+
+
 def count_module(forward: Forward, module: Any, args: tuple[Any, ...], static: bool) -> bool:
     """Count the call of a layer that ``is_countable``; False, and nothing counted, if it must be watched instead."""
     x, weight = args[0], module.weight
@@ -86,16 +103,82 @@ def count_module(forward: Forward, module: Any, args: tuple[Any, ...], static: b
     step = x[0] if static else x
     if not step.is_contiguous() or x in forward.weights or forward.margins(x) is not None:
         return False
-    key = ("module", x.shape, static, forward.T, forward.B)
-    plan = forward.weights.fact(weight, key, lambda: _plan(forward, module, x, static))
+    plan = _known_plan(forward, module, x, static)
     if plan is None:
         return False
+    _count(forward, x, plan, static)
+    return True
+
+
+def _count(forward: Forward, x: Tensor, plan: Plan, static: bool) -> None:
+    step = x[0] if static else x
     if plan.kind == "linear":
         count_linear(forward, step, plan)
     else:
-        counts = spike_count(step, plan.place.rows, plan.fan, plan.eff)
-        forward.add(plan.kind, counts, plan.geometry, plan.place)
-    return True
+        forward.count(step, plan)
+
+
+class Repeat(NamedTuple):
+    """The call of a layer that ``count_module`` has counted.
+
+    One that is just like it is counted the same way, and less is looked at: between the kernels of a net nothing is in
+    the caches, so that every look at a tensor costs as much as counting some thousand spikes.
+    """
+
+    shape: torch.Size
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+    requires_grad: bool
+    weight: Tensor
+    version: int
+    writes: int
+    T: int
+    B: int
+    static: bool
+    plan: Plan
+
+
+def repeat_of(forward: Forward, module: Any, x: Tensor, static: bool) -> Repeat | None:
+    """Return what a further call of ``module`` has to be like; None: it must be looked at in full."""
+    weight, plan = module.weight, _known_plan(forward, module, x, static)
+    if plan is None or weight.is_inference() or (static and x.requires_grad) or torch._C._is_tracing():
+        return None
+    return Repeat(
+        x.shape, x.stride(), x.dtype, x.device, x.requires_grad, weight, weight._version, forward.weights.writes,
+        forward.T, forward.B, static, plan,
+    )  # fmt: skip
+
+
+def count_again(forward: Forward, module: Any, x: Any, last: Repeat) -> bool:
+    """Count ``module`` called with ``x`` if the call is like its ``last`` one; False, and nothing counted, if not."""
+    weight = module._parameters.get("weight")
+    same = (
+        type(x) is Tensor
+        and weight is last.weight
+        and (forward.T, forward.B, forward.weights.writes) == (last.T, last.B, last.writes)
+        and weight._version == last.version
+        and x.shape == last.shape
+        and x.stride() == last.stride
+        and x.dtype is last.dtype
+        and x.device == last.device
+        and x.requires_grad == last.requires_grad
+        and has_no_hooks(module, but=1)
+        and not transformed()
+        and torch._C._current_graph_task_id() == -1
+        and not torch._C._is_any_autocast_enabled()
+        and forward.margins(x) is None
+        and x not in forward.weights
+    )
+    if same:
+        _count(forward, x, last.plan, last.static)
+    return same
+
+
+def _known_plan(forward: Forward, module: Any, x: Tensor, static: bool) -> Plan | None:
+    key = ("module", x.shape, static, forward.T, forward.B)
+    plan: Plan | None = forward.weights.fact(module.weight, key, lambda: _plan(forward, module, x, static))
+    return plan
 
 
 def _plan(forward: Forward, module: Any, x: Tensor, static: bool) -> Plan | None:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from ...ops import overlap_count, spike_count
-from ...ops.counters import COLUMNS
 from .fan_out import Convolution, Margins
-from .forward import Forward, Place
+from .forward import Forward, Place, Plan
 from .maps import ConvolutionMaps
 from .record import Geometry
 
-__all__ = ["COUNTED", "UNCOUNTED", "Plan", "conv_plan", "count_linear", "linear_plan"]
+__all__ = ["COUNTED", "UNCOUNTED", "conv_plan", "count_linear", "linear_plan"]
 
 aten = torch.ops.aten
 
@@ -44,16 +42,6 @@ def _is_channels_last(x: Tensor) -> bool:
     return not x.is_contiguous() and x.dim() in formats and x.is_contiguous(memory_format=formats[x.dim()])
 
 
-class Plan(NamedTuple):
-    """How to count one call: where its rows belong, its maps (see ``ops.spike_count``) and its geometry."""
-
-    kind: str
-    place: Place
-    fan: Tensor | None
-    eff: Tensor | None
-    geometry: Geometry
-
-
 def convolution(forward: Forward, args: dict[str, Any]) -> None:
     """aten.convolution: 1, 2 or 3 dimensions, plain and transposed."""
     x = args["input"]
@@ -62,8 +50,7 @@ def convolution(forward: Forward, args: dict[str, Any]) -> None:
     if isinstance(plan, str):
         return forward.not_counted("conv", plan)
     # in the order in which x lies in memory, so that it need not be copied
-    counts = spike_count(x.movedim(1, -1) if last else x, plan.place.rows, plan.fan, plan.eff)
-    forward.add(plan.kind, counts, plan.geometry, plan.place)
+    forward.count(x.movedim(1, -1) if last else x, plan)
 
 
 def conv_plan(forward: Forward, args: dict[str, Any], last: bool) -> Plan | str:
@@ -178,17 +165,7 @@ def linear_plan(forward: Forward, x: Tensor, w: Tensor, added: Tensor | None, si
 
 def count_linear(forward: Forward, x: Tensor, plan: Plan) -> None:
     """Count x, the rows of ``plan`` in memory order, which some neuron may have counted already."""
-    counts = _ones(forward.spike_count(x, plan.place)) if plan.eff is None else None
-    if counts is None:
-        counts = spike_count(x, plan.place.rows, plan.fan, plan.eff)
-    forward.add(plan.kind, counts, plan.geometry, plan.place)
-
-
-def _ones(nonzero: Tensor | None) -> Tensor | None:
-    """Return the columns of rows that hold so many ones, and else zeros: NNZ and SUM_ABS, which come first."""
-    if nonzero is None:
-        return None
-    return pad(nonzero.unsqueeze(1).expand(-1, 2), (0, len(COLUMNS) - 2))
+    forward.count(x, plan, forward.spike_count(x, plan.place) if plan.eff is None else None)
 
 
 def _product(forward: Forward, left: Tensor, right: Tensor) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..ranks import gathered
+from .ledger import Entry, Ledger
 from .record import LayerRecord, NeuronRecord, Part, Record, complete
 
 __all__ = ["joined", "merged"]
@@ -43,16 +44,16 @@ def _on_cpu(record: Record) -> Record:
     layers = {}
     for key, layer in record.layers.items():
         layers[key] = LayerRecord(layer.name, layer.kind, _runs_on_cpu(layer))
-    return replace(record, layers=layers)
+    return replace(record, layers=layers, ledger=Ledger())
 
 
 def _runs_on_cpu(layer: LayerRecord) -> dict[int, list[Part]]:
     """Copy all parts in one go: every copy from a device waits for it."""
     parts = [part for run in layer.runs.values() for part in run]
-    flat = torch.cat([part.counts.flatten() for part in parts]).cpu()
-    pieces = iter(torch.split(flat, [part.counts.numel() for part in parts]))
+    flat = torch.cat([part.entry.flat for part in parts]).cpu()
+    pieces = iter(torch.split(flat, [part.entry.elements for part in parts]))
     return {run: [_completed(part, next(pieces)) for part in of_run] for run, of_run in layer.runs.items()}
 
 
 def _completed(part: Part, counts: Tensor) -> Part:
-    return replace(part, counts=complete(counts.view(part.counts.shape), part.geometry))
+    return replace(part, entry=Entry.of(complete(counts.view(part.entry.shape), part.geometry)))

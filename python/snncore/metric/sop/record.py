@@ -8,8 +8,18 @@ import torch
 from torch import Tensor
 
 from ...ops.counters import ABOVE_ONE, COLUMNS, FRACTION, NEGATIVE
+from .ledger import Entry, Ledger
 
-__all__ = ["Geometry", "LayerRecord", "NeuronRecord", "Part", "Record", "ValueClass", "complete", "value_class"]
+__all__ = [
+    "Geometry",
+    "LayerRecord",
+    "NeuronRecord",
+    "Part",
+    "Record",
+    "ValueClass",
+    "complete",
+    "value_class",
+]
 
 NNZ, SUM_ABS, FAN, FAN_ABS, EFF = (COLUMNS.index(name) for name in ("nnz", "sum_abs", "fan", "fan_abs", "eff"))
 
@@ -58,7 +68,7 @@ class Part:
     """The counts of one call.
 
     Attributes:
-        counts: int64 [steps, B, columns]. Linear and conv: the columns of `ops.counters.COLUMNS`; matmul: pairs of
+        entry: int64 [steps, B, columns]. Linear and conv: the columns of `ops.counters.COLUMNS`; matmul: pairs of
             non-zeros, non-zeros of the left and of the right operand, flags of the left and of the right operand.
         geometry: of the call, for one sample at one step.
         static: computed once for all T steps; steps is then 1.
@@ -66,11 +76,16 @@ class Part:
         step: the first of its steps in its run; not 0 only in step mode 's', where a forward is a step.
     """
 
-    counts: Tensor
+    entry: Entry
     geometry: Geometry
     static: bool
     T: int
     step: int = 0
+
+    @property
+    def counts(self) -> Tensor:
+        """What the entry holds."""
+        return self.entry.counts
 
 
 def complete(counts: Tensor, geometry: Geometry) -> Tensor:
@@ -128,6 +143,7 @@ class Record:
         neurons: name -> neuron layer.
         samples, steps: B and T of every run.
         forwards: forwards of the net that ended without an exception.
+        ledger: where the counts of further forwards go.
     """
 
     layers: dict[tuple[str, str, int], LayerRecord] = field(default_factory=dict)
@@ -136,3 +152,4 @@ class Record:
     samples: list[int] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     forwards: int = 0
+    ledger: Ledger = field(default_factory=Ledger, repr=False, compare=False)

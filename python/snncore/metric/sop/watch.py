@@ -96,7 +96,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _plan(self, func: Any) -> _Plan:
         counts = _counting(func) if func.overloadpacket in COUNTED else None
-        writes, derives = bool(func._schema.is_mutable), not func.is_view
+        writes, derives = bool(func._schema.is_mutable) and func.namespace != "snncore", not func.is_view
         return _Plan(func._can_decompose(), counts, self._noting(func), writes, derives)
 
     def _noting(self, func: Any) -> Note | None:

@@ -56,10 +56,14 @@ class Weights:
 
     The last takes in autocast's copies, masked weights (``torch.nn.utils.prune``) and parametrizations. It needs a
     parameter among its sources: a buffer may also hold a state, say the spikes of the step before.
+
+    Attributes:
+        writes: how often something was found to be written to of which a fact was known.
     """
 
     def __init__(self, net: nn.Module) -> None:
         self._net = net
+        self.writes = 0
         self.read()
 
     def read(self) -> None:
@@ -112,7 +116,7 @@ class Weights:
         for t in tree_leaves(args):
             storage = _storage(t) if isinstance(t, Tensor) else None
             if storage is not None:
-                self._facts.pop(storage._cdata, None)
+                self.writes += self._facts.pop(storage._cdata, None) is not None
 
     def fact(self, weight: Tensor, key: Hashable, find: Callable[[], Any]) -> Any:
         """Return ``find()``, or what it returned before for this ``key`` and content of ``weight``.
