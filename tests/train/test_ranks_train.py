@@ -229,6 +229,15 @@ def test_a_rank_without_samples_gets_a_stand_in_while_training_and_nothing_in_an
         )
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_without_shuffling_the_samples_come_as_they_lie(digits, size):
+    nine = digits.subset(range(9))
+    ranks = [Ranks(rank, size) for rank in range(size)]
+    shares = [list(set_batches(nine, 4, r, train=True, seed=0, epoch=1, start=1, shuffle=False)) for r in ranks]
+    steps = [[b.x for b in step if b.count] for step in zip(*shares, strict=True)]
+    assert torch.equal(torch.cat([x for step in steps for x in step]), nine.images[4:].float() / nine.scale)
+
+
 @pytest.fixture
 def digits():
     from snncore.data import load

@@ -293,6 +293,19 @@ def test_set_wins_and_keeps_its_type(tmp_path):
     assert (saved["epochs"], saved["lr"], result.epochs) == (1, 0.01, 1)
 
 
+@pytest.mark.parametrize(("typed", "as_they_lie"), [([], False), (["--shuffle"], False), (["--no-shuffle"], True)])
+def test_the_order_of_the_training_samples(tmp_path, monkeypatch, typed, as_they_lie):
+    seen = []
+    step = Digits.preprocess_train_sample
+    monkeypatch.setattr(
+        Digits, "preprocess_train_sample", lambda self, args, x: [seen.append(x), step(self, args, x)][1]
+    )
+    one = ["-b", "500", "--epochs", "1", "--lr-warmup-epochs", "0", "--mixup-alpha", "0", "--cutmix-alpha", "0"]
+    launched(Digits(), *one, *typed, path=tmp_path)
+    train, _ = data.load("digits")
+    assert torch.equal(torch.cat(seen), train.images.float() / train.scale) == as_they_lie
+
+
 def test_it_is_on_the_loop_of_fit():
     assert train_classify.Loop is train.loop.Loop is train.run.Loop
 

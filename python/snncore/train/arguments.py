@@ -72,6 +72,11 @@ ARGUMENTS: dict[tuple[str, ...], dict[str, Any]] = {
     ("--amp",): _arg(None, str, "mixed precision; default: fp16 on CUDA, else off", choices=("off", "fp16", "bf16")),
     ("--grad-accum",): _arg(1, int, "work each batch off in so many parts"),
     ("--val-split",): _arg(0.0, float, "share of the training set on which the best weights are chosen"),
+    ("--shuffle",): {
+        "action": argparse.BooleanOptionalAction,
+        "default": True,
+        "help": "draw a new order of the training samples every epoch",
+    },
     ("--engine",): _arg("auto", str, "neuron kernels", choices=("auto", "native", "torch")),
     ("--compile",): {**FLAG, "help": "compile the model with torch.compile"},
     ("--deterministic",): {

@@ -192,6 +192,7 @@ def set_batches(
     mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
     repeats: int = 1,
     workers: int | None = None,
+    shuffle: bool = True,
 ) -> Iterator[Batch | None]:
     """Yield this rank's parts of the batches of ``batch_size`` samples from ``start`` on; see `Task.batches`.
 
@@ -206,17 +207,19 @@ def set_batches(
         mix: of `Batches`.
         repeats: likewise; for one rank.
         workers: likewise.
+        shuffle: False: while training too, samples come as they lie.
     """
+    shuffle = shuffle and train
     shared = {"seed": seed, "epoch": epoch, "mix": mix, "workers": workers}
     if ranks.size == 1:
-        whole = Batches(data, batch_size, shuffle=train, start=start, repeats=repeats, **shared)  # type: ignore[arg-type]
+        whole = Batches(data, batch_size, shuffle=shuffle, start=start, repeats=repeats, **shared)  # type: ignore[arg-type]
         yield from (Batch(x, label, len(x), len(x)) for x, label in whole)
         return
     if repeats > 1:
         raise ConfigError(
             f"--ra-sampler: must be left out on several ranks, got it on {ranks.size}; train without, or on one"
         )
-    order = Batches(data, batch_size, shuffle=train, seed=seed, epoch=epoch).order
+    order = Batches(data, batch_size, shuffle=shuffle, seed=seed, epoch=epoch).order
     parts = list(places_of_rank(order, batch_size, 0, ranks))
     given = {**shared, "shuffle": False, "rank": ranks.rank, "world_size": ranks.size, "uneven": "given"}
     mine = [places for places, _ in parts if len(places)]

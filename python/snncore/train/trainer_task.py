@@ -116,6 +116,7 @@ class TrainerTask(Task):
             mix=self.mix if train else None,
             repeats=a.ra_reps if train and a.ra_sampler else 1,
             workers=a.workers,
+            shuffle=a.shuffle,
         )
 
     def _output(self, model: nn.Module, x: Tensor, prepare: Callable[[Namespace, Tensor], Tensor]) -> Tensor:
