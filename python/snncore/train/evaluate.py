@@ -18,9 +18,9 @@ from .stop import StopSignal
 if TYPE_CHECKING:
     from .task import Task
 
-__all__ = ["HALF", "Score", "evaluate", "forward"]
+__all__ = ["Score", "evaluate", "forward", "mixed_precision"]
 
-HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
+_HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,17 @@ class Score:
         return self.count / self.seconds
 
 
+def mixed_precision(amp: str, device: torch.device) -> torch.autocast:
+    """Return the block in which a net computes as ``--amp`` says: fp16, bf16 or off."""
+    return torch.autocast(device.type, _HALF.get(amp, torch.bfloat16), enabled=amp != "off")
+
+
 def forward(net: nn.Module, x: Tensor, config: Config) -> Tensor:
     """Show the images x [B, C, H, W] for T steps and return the spikes of the output, [T, B, num_classes].
 
     The one place where static images get their time axis.
     """
-    amp = config.train.amp
-    with torch.autocast(x.device.type, HALF.get(amp, torch.bfloat16), enabled=amp != "off"):
+    with mixed_precision(config.train.amp, x.device):
         spike_seq: Tensor = net(direct(x, config.model.T))
     return spike_seq
 

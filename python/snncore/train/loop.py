@@ -178,12 +178,17 @@ class Loop:
             with weights():
                 others[key] = self.evaluate(name, f"{key} {name}")
         record = report.epoch_record(p, self.totals(), score, others, name, self.epoch_speed, self.task.classes)
+        skipped, self.stepper.skipped = self.stepper.skipped, 0
+        if self.plan.fp16:
+            record["skipped_steps"] = skipped
         is_best = p.next_epoch(score.accuracy)
         self.task.after_epoch()
         if self.ranks.first:
             self.log.metrics(record)
             p.lines = self.log.lines
         self.say(report.epoch_line(record, self.plan.epochs, name, p))
+        if skipped:
+            self.say(f"passed over: {skipped} of {record['steps']} steps, whose gradients overflowed float16")
         if not math.isfinite(record["train_loss"]):
             self.say(f"the train loss is {record['train_loss']}: a lower --lr may help")
         if is_best:  # before last.pt, which must never tell of a best.pt that is not there

@@ -10,19 +10,30 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .clip import clip_gradients
+from ..errors import NumericError
+from .clip import clip_gradients, non_finite
 
 __all__ = ["Stepper"]
+
+# Gradients that overflow float16 (65,504) even when scaled by this exceed 1e9, or are not numbers at all.
+_LEAST_SCALE = 2.0**-14
 
 
 class Stepper:
     """Turns losses into steps of ``optimizer``.
+
+    In float16 a step whose gradients are not finite is passed over, as if its batch had not been: weights and optimiser
+    stay as they are, and the loss is scaled by half as much from then on.
 
     Args:
         model: the net or its wrapper for several ranks.
         optimizer: of its parameters.
         fp16: scale the loss so that small gradients are not lost in float16 (`torch.amp.GradScaler`).
         clip: bounds ``max_norm``, ``max_value`` and ``check`` of `clip_gradients`.
+
+    Attributes:
+        skipped: steps passed over since this was last set to 0. An optimiser with ``fused=True`` passes over within its
+            kernel, which is not counted.
     """
 
     def __init__(self, model: nn.Module, optimizer: Optimizer, *, fp16: bool, clip: dict[str, Any]) -> None:
@@ -31,6 +42,12 @@ class Stepper:
         self.optimizer = optimizer
         self.scaler = torch.amp.GradScaler(device, enabled=fp16)
         self.clip = clip
+        self.skipped = 0
+        self._taken = False
+        optimizer.register_step_post_hook(self._note)  # asking the scaler instead would wait for the device once more
+
+    def _note(self, *_: Any) -> None:
+        self._taken = True
 
     @contextlib.contextmanager
     def part(self, is_last: bool) -> Iterator[None]:
@@ -44,20 +61,38 @@ class Stepper:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def step(self) -> None:
-        """Apply the gradients added since the last step, and forget them."""
+        """Apply the gradients added since the last step, and forget them.
+
+        Raises:
+            NumericError: the gradients are not finite however little the loss is scaled; names their parameters.
+        """
         if any(self.clip.values()):
             self.scaler.unscale_(self.optimizer)
             clip = {**self.clip, "check": self.clip.get("check") and not self.scaler.is_enabled()}
             clip_gradients(self.model, **clip)
+        self._taken = False
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if not self._taken:
+            self.skipped += 1
+            if self.scaler.get_scale() < _LEAST_SCALE:
+                raise NumericError(self._told())
         self.optimizer.zero_grad(set_to_none=True)
 
+    def _told(self) -> str:
+        names = ", ".join(name for name, _, _ in non_finite(self.model)[:3])
+        return (
+            "--amp fp16: must leave gradients finite, got inf or nan however little the loss is scaled (now by "
+            f"{self.scaler.get_scale():.2g}){f', first in {names}' if names else ''}; use --amp bf16 or off, lower the "
+            "learning rate, and look for inf or nan in the data"
+        )
+
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the scaler, empty without one."""
-        return self.scaler.state_dict()
+        """Return the state of the scaler and what was passed over; empty without a scaler."""
+        return {**self.scaler.state_dict(), "skipped": self.skipped} if self.scaler.is_enabled() else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take what `state_dict` gave."""
         if state and self.scaler.is_enabled():
             self.scaler.load_state_dict(state)
+            self.skipped = int(state.get("skipped", 0))

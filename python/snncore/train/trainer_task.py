@@ -21,7 +21,7 @@ from ..neuron import BaseNode
 from .config import OptimConfig
 from .distributed import Ranks
 from .ema import WeightAverage, adjusted_decay
-from .evaluate import HALF
+from .evaluate import mixed_precision
 from .optim import parameter_groups
 from .position import Position
 from .report import in_words
@@ -72,6 +72,12 @@ class TrainerTask(Task):
                 f"{type(self.trainer).__name__}.load_model: must return a module, got {net!r}; end it with "
                 "'return model'"
             )
+        half = [name for name, parameter in net.named_parameters() if parameter.dtype == torch.float16]
+        if args.amp == "fp16" and half:
+            raise ArgumentError(
+                f"--amp: must be off or bf16 for a net with parameters in float16, got fp16 and {half[0]}; leave out "
+                "the net's half(), for autocast computes in float16 with parameters in float32"
+            )
         if args.sync_bn:
             net = convert_sync_batchnorm(net)
         if args.engine != "auto":
@@ -120,8 +126,7 @@ class TrainerTask(Task):
         )
 
     def _output(self, model: nn.Module, x: Tensor, prepare: Callable[[Namespace, Tensor], Tensor]) -> Tensor:
-        amp = self.args.amp
-        with torch.autocast(x.device.type, HALF.get(amp, torch.bfloat16), enabled=amp != "off"):
+        with mixed_precision(self.args.amp, x.device):
             y = self.trainer.process_model_output(self.args, model(prepare(self.args, x)))
         reset_net(self.net)
         if not isinstance(y, Tensor) or y.dim() != 2 or len(y) != len(x):
