@@ -30,7 +30,7 @@ from ..metric import (
 )
 from ..metric.sop import EnergyCost, MemoryCost, Report, SopCounter
 from ..train.energy import in_words, spread
-from ..train.evaluate import forward
+from ..train.evaluate import forward, mixed_precision
 from .load import Saved
 
 __all__ = ["FORMAT", "Profile", "Sample", "profile"]
@@ -224,5 +224,5 @@ def _speed(saved: Saved, places: Tensor, batch_sizes: Sequence[int]) -> Latency:
     config, wanted = saved.config, places[: max(*batch_sizes, 1)]
     batch = Batches(saved.test, len(wanted), shuffle=False, seed=0, indices=wanted)
     x = next(iter(batch))[0]
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=config.train.amp == "bf16"):
+    with mixed_precision(config.train.amp, x.device):
         return latency(saved.net, direct(x, config.model.T), batch_sizes=batch_sizes, warmup=5, repeats=50)
