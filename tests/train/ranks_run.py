@@ -41,6 +41,20 @@ class HalfUsed(nn.Module):
         return self.net(x)
 
 
+class Overflows(nn.Module):
+    """A linear net whose gradients are not finite in rank 1's third step."""
+
+    def __init__(self, sizes, spiking_neuron, **neuron_args) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Flatten(2), nn.Linear(sizes[0], sizes[-1]))
+        self.step_mode, self.calls = "m", 0
+
+    def forward(self, x):
+        self.calls += self.training
+        y = self.net(x)
+        return y * float("inf") if self.training and self.calls == 3 and os.environ["RANK"] == "1" else y
+
+
 class Double(nn.Module):
     """A net of the tables in float64, where sums in another order flip no spike."""
 
@@ -79,6 +93,7 @@ def ce_double(spike_seq, label):
 
 OWN_MODELS = {
     "dropout_net": DropoutNet, "half_used": HalfUsed, "double_csnn": DoubleCSNN, "double_mlp": DoubleMLP,
+    "overflows": Overflows,
 }  # fmt: skip
 
 

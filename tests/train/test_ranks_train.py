@@ -38,6 +38,7 @@ SYNC = [*DOUBLE, "--model", "double_csnn", "--sync-bn", "--save-every-epochs", "
 PLAIN = [*DOUBLE, "--model", "double_mlp", "--neuron", "leaky", "--val-split", "0.33", "--grad-accum", "3"]
 DROPOUT = [*COMMON, "--model", "dropout_net", "-T", "4", "--neuron", "plif", "--opt", "adam", "--lr", "0.02"]
 HALF = [*COMMON, "--model", "half_used", "-T", "4"]
+OVERFLOWS = [*COMMON, "--model", "overflows", "-T", "2", "--amp", "fp16", "--unused-parameters", "no"]
 TRAIN_STEP = "snncore.train.run.ConfigTask.train_output"  # of two ranks, the first call looks for unused parameters
 
 
@@ -94,7 +95,7 @@ def own_nets():
 def pair(tmp_path_factory):
     """Whole runs on two ranks: name -> folder; and what each rank wrote down."""
     folder = tmp_path_factory.mktemp("pair")
-    names = {"sync": SYNC, "plain": PLAIN, "dropout": DROPOUT, "half": HALF}
+    names = {"sync": SYNC, "plain": PLAIN, "dropout": DROPOUT, "half": HALF, "overflows": OVERFLOWS}
     jobs = [{"arguments": [*args, "--output-dir", str(folder / name)]} for name, args in names.items()]
     found = two(folder, *jobs)
     assert [code for code, _, _ in found] == [0, 0], found[0][1][:3000] + found[1][1][:3000]
@@ -121,7 +122,13 @@ def test_two_ranks_learn_what_one_does(pair, tmp_path, name, arguments):
 
 def test_all_ranks_end_with_the_same_weights(pair):
     first, second = (notes["weights"] for notes in pair[1])
-    assert len(first) == 4 and first == second
+    assert len(first) == 5 and first == second
+
+
+def test_a_step_that_overflows_on_one_rank_is_passed_over_by_all(pair):
+    assert [line["skipped_steps"] for line in metrics(pair[0]["overflows"])[:2]] == [1, 0]
+    content = torch.load(pair[0]["overflows"] / "last.pt", weights_only=True)
+    assert content["scaler"]["scale"] == 32768 and all(v.isfinite().all() for v in content["model"].values())
 
 
 def test_ranks_have_random_numbers_of_their_own(pair):
