@@ -12,6 +12,7 @@ from torch import nn
 
 from snncore import layer
 from snncore.errors import ArgumentError
+from snncore.layer.time import repeat
 
 T, B = 3, 4
 LINE = (2, 8)
@@ -262,3 +263,17 @@ def test_voting_is_the_mean_of_a_group():
         layer.Voting(4)(x_seq[0])
     with pytest.raises(ArgumentError, match=r"Voting\.size: must be a whole number"):
         layer.Voting(0)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_gradient_of_a_static_sequence_lies_as_its_step_does(memory_format):
+    x = torch.randn(2, *IMAGE).to(memory_format=memory_format).requires_grad_()
+    g = torch.randn(3, 2, *IMAGE)
+    seen = []
+    y = x * 1.0
+    y.register_hook(seen.append)
+    x_seq = repeat(y, 3)
+    assert x_seq.stride(0) == 0 and x_seq[0].is_contiguous(memory_format=memory_format)
+    x_seq.backward(g.flatten(0, 1).to(memory_format=memory_format).view_as(g))
+    assert torch.equal(seen[0], g[0] + g[1] + g[2])
+    assert seen[0].is_contiguous(memory_format=memory_format)

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..neuron.memory_format import channels_back, channels_lie_last, channels_to_end
+
 __all__ = ["first_step", "is_static", "over_time", "repeat"]
 
 
@@ -65,7 +67,10 @@ def first_step(x_seq: Tensor) -> Tensor:
 
 def repeat(x: Tensor, T: int) -> Tensor:
     """Return ``x: [*]`` seen ``T`` times: a view of shape ``[T, *]`` with stride 0 over ``T``."""
-    return x.unsqueeze(0).expand(T, *x.shape)
+    x_seq = x.unsqueeze(0)
+    if x.requires_grad and channels_lie_last(x_seq):  # so that backward adds the steps up in the order of memory
+        return channels_back(channels_to_end(x_seq).expand(T, *[-1] * x.ndim))
+    return x_seq.expand(T, *x.shape)
 
 
 def over_time(op: Callable[[Tensor], Any], x_seq: Tensor, *, hoist: bool = True) -> Any:

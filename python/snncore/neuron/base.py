@@ -207,7 +207,10 @@ class BaseNode(Engines):
     # ---- forward -----------------------------------------------------------------------------------------------
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the spikes of ``x`` ([T, B, *] in ``"m"``, [B, *] in ``"s"``), same shape and dtype, contiguous."""
+        """Return the spikes of ``x`` ([T, B, *] in ``"m"``, [B, *] in ``"s"``), same shape and dtype.
+
+        They lie in memory as ``torch.channels_last`` where the steps of ``x`` do, else they are contiguous.
+        """
         self._check_input(x)
         if self.step_mode == "m":
             spike_seq, _, v_seq = self._run(x, None, keep_state=False)

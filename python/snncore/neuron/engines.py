@@ -15,6 +15,7 @@ from ..ops.neuron import LEARNABLE_SURROGATES, state_dtype
 from ..ops.transforms import transformed, why_not_differentiable
 from ..surrogate import Surrogate, native_name, with_alpha
 from .coefficients import as_rows, channels_of, lanes_per_channel, to_step
+from .memory_format import channels_back, channels_lie_last, channels_to_end
 from .stages import STAGES, Coefficient, Stages
 
 __all__ = ["Engines", "State"]
@@ -105,19 +106,37 @@ class Engines(Stages, nn.Module):
             if samples is not None:
                 self.spike_count = reference.spike_count(results[0], samples)
             return results
+        return self._run_native(x_seq, state, given, channels, keep_state, samples)
+
+    def _run_native(
+        self,
+        x_seq: Tensor,
+        state: State | None,
+        given: list[Coefficient],
+        channels: int | None,
+        keep_state: bool,
+        samples: int | None,
+    ) -> tuple[Tensor, State | None, Tensor | None]:
         start = None if state is None else state[0].unsqueeze(0) if len(state) == 1 else torch.stack(state)
         params = None
         if channels is not None:
             rows = given if self.surrogate_alpha is None else [*given, self.surrogate_alpha]
             params = as_rows(rows, channels, x_seq, state_dtype(x_seq.dtype))
         numbers = tuple(0.0 if isinstance(c, Tensor) else c for c in given)
-        spike_seq, last, v_seq, count = ops.multi_step(
-            self._dynamics(numbers), x_seq, start, params, lanes_per_channel(x_seq.shape[1:], channels or 1),
-            keep_state, self.store_v_seq, self._definition, samples,
-        )  # fmt: skip
+        inner, definition = lanes_per_channel(x_seq.shape[1:], channels or 1), self._definition
+        last = channels_lie_last(x_seq)
+        if last:  # the lanes in the order of memory: nothing is copied, here or in the layers around
+            inner, definition = 1, self._definition_of_channels_last
+            x_seq, start = channels_to_end(x_seq), None if start is None else channels_to_end(start)
+        spike_seq, final, v_seq, count = ops.multi_step(
+            self._dynamics(numbers), x_seq, start, params, inner, keep_state, self.store_v_seq, definition, samples
+        )
+        if last:
+            spike_seq = channels_back(spike_seq)
+            final, v_seq = (None if y is None else channels_back(y) for y in (final, v_seq))
         if samples is not None:
             self.spike_count = count
-        return spike_seq, None if last is None else last.unbind(0), v_seq
+        return spike_seq, None if final is None else final.unbind(0), v_seq
 
     def _samples(self, x_seq: Tensor) -> int | None:
         """Return B of x_seq [T, B, *] if spikes are to be counted, else None. What an earlier call counted goes."""
@@ -171,6 +190,14 @@ class Engines(Stages, nn.Module):
         state = None if state_init is None else state_init.unbind(0)
         spike_seq, last, v_seq = self._run_torch(x_seq, state, v_threshold, own, alpha)
         return spike_seq, torch.stack(last), v_seq
+
+    def _definition_of_channels_last(
+        self, x_seq: Tensor, state_init: Tensor | None, params: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same for a call whose tensors are [*, B, spatial axes, C]."""
+        start = None if state_init is None else channels_back(state_init)
+        spike_seq, final, v_seq = self._definition(channels_back(x_seq), start, params)
+        return channels_to_end(spike_seq), channels_to_end(final), channels_to_end(v_seq)
 
     def _dynamics(self, params: tuple[float, ...]) -> ops.Dynamics:
         """Return the numbers and names the native kernel runs with."""
