@@ -45,22 +45,24 @@ def require(ok: bool, message: str) -> None:
 # ---- timing --------------------------------------------------------------------------------------------------------
 
 
-def interleave(calls: Mapping[str, Callable[[], None]], rounds: int, seconds: float) -> dict[str, list[float]]:
+def interleave(
+    calls: Mapping[str, Callable[[], None]], rounds: int, seconds: float, finish: Callable[[], None] | None = None
+) -> dict[str, list[float]]:
     """Time ``calls`` in turn, round after round.
 
     Args:
         calls: name -> one call; it returns nothing, so that its results are freed within its own time.
         rounds: how many rounds at most.
         seconds: stop at fewer rounds (not below 5) when they would take longer than this.
+        finish: waits until what the calls have started on a device is done; within their time.
 
     Returns:
         name -> seconds per call, one number a round.
     """
     repeat: dict[str, int] = {}
     for name, call in calls.items():
-        call()
-        call()  # warm-up: the first calls size the allocator's heap and fill the caches of the dispatcher
-        repeat[name] = max(1, math.ceil(_BLOCK_SECONDS / max(_block(call, 1), 1e-6)))
+        _block(call, 2, finish)  # warm-up: sizes the allocator's heap and fills the caches of the dispatcher
+        repeat[name] = max(1, math.ceil(_BLOCK_SECONDS / max(_block(call, 1, finish), 1e-6)))
     samples: dict[str, list[float]] = {name: [] for name in calls}
     gc.collect()
     gc.disable()
@@ -68,7 +70,7 @@ def interleave(calls: Mapping[str, Callable[[], None]], rounds: int, seconds: fl
         start = time.perf_counter()
         for done in range(1, rounds + 1):
             for name, call in calls.items():
-                samples[name].append(_block(call, repeat[name]))
+                samples[name].append(_block(call, repeat[name], finish))
             spent = time.perf_counter() - start
             if done >= _LEAST_ROUNDS and spent * (done + 1) / done > seconds:
                 break
@@ -78,10 +80,12 @@ def interleave(calls: Mapping[str, Callable[[], None]], rounds: int, seconds: fl
     return samples
 
 
-def _block(call: Callable[[], None], repeat: int) -> float:
+def _block(call: Callable[[], None], repeat: int, finish: Callable[[], None] | None) -> float:
     start = time.perf_counter()
     for _ in range(repeat):
         call()
+    if finish is not None:
+        finish()
     return (time.perf_counter() - start) / repeat
 
 

@@ -4,7 +4,7 @@
     python benchmarks/sop.py --quick             less than a minute
     python benchmarks/sop.py --channels 128 --threads 2
 
-The net is the CSNN for Fashion-MNIST (see csnn.py), in eval mode under no_grad, T steps of direct encoding, on random
+The net is the CSNN for Fashion-MNIST (see nets.py), in eval mode under no_grad, T steps of direct encoding, on random
 images 1x28x28. All counters count the same net of snncore in the same rounds; ``none`` is the net alone. First their
 numbers are compared, and if they differ nothing is reported. Each call is one batch, and a counter stays entered over
 all batches of a round as it would over a data set; SpikingJelly's and NeuroBench's are used as their documentation
@@ -39,6 +39,7 @@ from common import (
     say,
     write_json,
 )
+from nets import settle
 
 NONE, OURS, PEER, BENCH = "none", "snncore SopCounter", "SpikingJelly SynOpCounter", "NeuroBench SynapticOperations"
 
@@ -145,15 +146,9 @@ def measure(args: argparse.Namespace, task: dict[str, Any]) -> dict[str, Any]:
     torch.manual_seed(0)
     net = model.CSNN(channels=args.channels)
     x = encoding.direct(torch.rand(args.batch, 1, 28, 28), args.T)
-    with torch.no_grad():  # statistics and weights under which every layer fires
-        for name, weight in net.named_parameters():
-            if weight.dim() == 2:
-                weight.mul_(2.0)
-            elif name.endswith("bias"):
-                weight.add_(0.3)
-        for _ in range(20):
-            net(x)
-        net.eval()
+    settle(net, lambda: net(x))
+    net.eval()
+    with torch.no_grad():
         found = counts(net, x)
         samples = interleave(calls_of(net, x), args.rounds, args.seconds)
     return {"checks": found, "samples": samples}
