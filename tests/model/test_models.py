@@ -61,6 +61,20 @@ def test_every_parameter_moves_and_every_neuron_fires_at_times(name):
     assert all(0 < rate < 1 for rate in rates.values()), rates
 
 
+@pytest.mark.parametrize("neuron", ["plif", "psn", "sliding_psn"])
+@pytest.mark.parametrize("name", SMALL)
+def test_the_order_in_memory_changes_nothing(name, neuron):
+    found = []
+    for form in (torch.contiguous_format, torch.channels_last):
+        net = build(name, neuron).to(memory_format=form)
+        x_seq = images(name).flatten(0, 1).to(memory_format=form).view_as(images(name))
+        y_seq = net(x_seq)
+        y_seq.square().sum().backward()
+        found.append((y_seq.detach(), *(p.grad for p in net.parameters())))
+    for want, got in zip(*found, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-7, atol=1e-9)
+
+
 @families
 def test_neurons_are_one_each_with_arguments_of_their_own(name):
     threshold = nn.Parameter(torch.tensor(0.8))
