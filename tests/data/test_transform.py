@@ -297,6 +297,13 @@ def test_presets():
     assert [type(s).__name__ for s in transform.training(auto_augment="ra").transforms][2] == "RandAugment"
     assert transform.training(interpolation="nearest").transforms[2].interpolation == "nearest"
     assert len(transform.training(auto_augment=None).transforms) == 4
+    assert transform.augmentation() is None
+    small = transform.augmentation([transform.RandomCrop(32, 4)], flip=0.5, random_erase=0.1, mean=(0.5,), std=(1.0,))
+    names = [type(step).__name__ for step in small.transforms]
+    assert names == ["RandomCrop", "RandomHorizontalFlip", "Normalize", "RandomErasing"]
+    assert [type(s).__name__ for s in transform.augmentation(auto_augment="ra").transforms] == ["RandAugment"]
+    with pytest.raises(ArgumentError, match=r"Normalize.std: must be 1 numbers > 0"):
+        transform.augmentation(mean=(0.5,))
     z = transform.evaluation(30, 24)(x)
     plain = transform.CenterCrop(24)(transform.Resize(30)(x)) / 255
     mean, std = (torch.tensor(v).reshape(3, 1, 1) for v in (transform.IMAGENET_MEAN, transform.IMAGENET_STD))
@@ -323,7 +330,7 @@ def test_presets():
         (lambda: transform.CenterCrop(3)(picture()[0]), r"CenterCrop: must be given an image \[C, H, W\]"),
         (lambda: transform.Resize(3)(to_pil(picture())), r"Resize: must be given an image .*, got Image"),
         (lambda: transform.Compose((1,)), r"Compose.transforms: must be callable, got 1"),
-        (lambda: transform.training(auto_augment="ta"), r"training.auto_augment: must be one of ra, ta_wide, got 'ta'"),
+        (lambda: transform.training(auto_augment="ta"), r"transform.auto_augment: must be one of ra, ta_wide, got 'ta"),
         (lambda: transform.Resize(3, "cubic"), r"Resize.interpolation: must be one of bilinear, nearest, got 'cubic'"),
     ],
 )  # fmt: skip
