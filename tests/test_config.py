@@ -22,6 +22,7 @@ class Optim:
     steps: int = option(3, "number of steps", "-n", at_least=1)
     nesterov: bool = option(False, "Nesterov momentum", "--nesterov")
     decay: float | None = option(None, "weight decay", at_least=0, below=1)
+    share: float = option(0.5, "share", "--share", at_least=0, at_most=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +128,7 @@ def test_a_free_form_value_from_the_command_line_is_read_as_yaml(typed, expected
         ("optim.steps", float("inf"), ["a whole number"]),
         ("optim.nesterov", 1, ["true or false"]),
         ("optim.decay", 1.0, ["less than 1"]),
+        ("optim.share", 1.5, ["at most 1", "got 1.5"]),
         ("optim.name", "sdg", ["one of adam, sgd", "did you mean 'sgd'"]),
         ("net.amp", False, ["one of bf16, off", "got False"]),
         ("net.root", 2024, ["text (in a file: in quotes)", "2024"]),

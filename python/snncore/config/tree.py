@@ -43,6 +43,7 @@ class Option:
         metavar: what stands for the value in ``--help``; none: made from the type.
         choices: the values there are; may be a table, of which the keys count at the time of the merge.
         at_least: lowest value allowed.
+        at_most: highest value allowed.
         above: value that must be exceeded.
         below: value that must not be reached.
         may_change: True if a run that is resumed may have another value than it began with.
@@ -53,6 +54,7 @@ class Option:
     metavar: str | None = None
     choices: Collection[str] | None = None
     at_least: float | None = None
+    at_most: float | None = None
     above: float | None = None
     below: float | None = None
     may_change: bool = False
@@ -183,6 +185,8 @@ def _checked(key: str, value: Any, item: Field[Any], kind: Any, source: str) -> 
     for entry in value_is if isinstance(value_is, tuple) else (value_is,):
         if what.at_least is not None and not entry >= what.at_least:
             raise refuse(f"at least {what.at_least}")
+        if what.at_most is not None and not entry <= what.at_most:
+            raise refuse(f"at most {what.at_most}")
         if what.above is not None and not entry > what.above:
             raise refuse(f"greater than {what.above}")
         if what.below is not None and not entry < what.below:
