@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from snncore import train
-from snncore.cli.train import main
+from snncore.cli.train import _EPILOG, main
 from snncore.config import flatten, load_yaml
 from snncore.metric import Accuracy
 from snncore.train.build import build_net, load_parts
@@ -111,7 +111,9 @@ def test_help_tells_everything_once(capsys):
     flags = (
         "--model --dataset --data-root -T -b --batch-size --epochs --opt --lr --momentum --weight-decay --wd --device "
         "--seed --channels --neuron --surrogate --amp --engine --output-dir --resume --config --set --show-config "
-        "--version"
+        "--version --workers -j --resize --crop --crop-padding --train-crop-size --val-resize-size "
+        "--val-crop-size --interpolation --flip --auto-augment --random-erase --mean --std --mixup-alpha "
+        "--cutmix-alpha --ra-reps"
     )
     for flag in flags.split():
         assert re.search(rf"(^|[\s,]){flag}[\s,]", text), flag
@@ -146,6 +148,16 @@ def test_show_config_prints_every_value_with_its_source_and_can_be_fed_back(tmp_
     assert main(["--config", "my.yaml", "--show-config", "--lr", "0.5"]) == 0
     assert re.search(r"lr: 0.5 +# command line", capsys.readouterr().out)
     assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"], "nothing was trained"
+
+
+def test_the_examples_of_the_help_are_commands(capsys):
+    """Each is merged as it stands; what it would train is not built."""
+    examples = [line.split("   ")[0].split() for line in _EPILOG.splitlines() if line.startswith("  snncore-train")]
+    assert len(examples) >= 8
+    for _, *arguments in examples:
+        if not {">", "--config", "--resume"} & set(arguments):
+            assert main([*arguments, "--show-config"]) == 0, arguments
+            capsys.readouterr()
 
 
 def _dotted(text):

@@ -28,6 +28,14 @@ ADAM = [
     *("--opt", "adam", "--lr", "0.02", "--lr-warmup-epochs", "1", "--val-split", "0.2"),
     *("--neuron", "plif", "--amp", "bf16"),
 ]
+# every random transform, mixing, copies of samples, and processes that read; 12 steps an epoch
+MIXED = [
+    *SIZES,
+    *("--model", "dropout_net", "-T", "4", "--neuron", "plif", "--opt", "adam", "--lr", "0.02"),
+    *("--crop", "8", "--crop-padding", "1", "--flip", "0.5", "--auto-augment", "ta_wide", "--random-erase", "0.3"),
+    *("--mean", "0.3", "--std", "0.4", "--mixup-alpha", "0.3", "--cutmix-alpha", "1", "--ra-reps", "2"),
+    *("--workers", "2", "--energy-samples", "0"),
+]
 EVERY = ["--save-every-steps", "5"]
 
 
@@ -68,13 +76,15 @@ def assert_same(left: object, right: object, where: str) -> None:
         assert left == right, where
 
 
-def assert_same_run(left: Path, right: Path, besides: tuple[str, ...] = ()) -> None:
+def assert_same_run(left: Path, right: Path, besides: tuple[str, ...] = (), besides_data: tuple[str, ...] = ()) -> None:
     """Weights, optimiser, random generators, position, settings and metrics are equal bit for bit."""
     for name in ("last.pt", "best.pt"):
         contents = [torch.load(path / name, weights_only=True) for path in (left, right)]
         for content in contents:  # settings that differ: where the runs are, and how often they save
             for key in ("output_dir", "save_every_steps", *besides):
                 del content["config"]["train"][key]
+            for key in besides_data:
+                del content["config"]["data"][key]
         assert_same(*contents, name)
     assert metrics(left) == metrics(right)
     assert not list(right.glob(".*"))
@@ -91,7 +101,7 @@ def a_net_with_dropout():
 def whole(tmp_path_factory):
     """Runs from beginning to end: name -> (arguments, folder)."""
     runs = {}
-    for name, arguments in (("plain", PLAIN), ("adam", ADAM)):
+    for name, arguments in (("plain", PLAIN), ("adam", ADAM), ("mixed", MIXED)):
         folder = tmp_path_factory.mktemp(name)
         assert run(folder, *arguments) == 0
         runs[name] = (arguments, the_run(folder))
@@ -108,6 +118,7 @@ KILLED = [
     ("snncore.train.checkpoint.save", 4, "plain", "between the epoch's line and best.pt"),
     ("snncore.train.checkpoint.save", 4, "adam", "between best.pt and last.pt"),
     ("os.replace", 5, "plain", "while a checkpoint is written"),
+    ("snncore.train.run.ConfigTask.train_output", 20, "mixed", "with transforms, mixing and workers"),
 ]
 
 
@@ -118,6 +129,14 @@ def test_after_kill_9(whole, tmp_path, place, count, kind):
     assert done.returncode == -9, done.stderr
     assert run(tmp_path, "--resume", str(the_run(tmp_path))) == 0
     assert_same_run(reference, the_run(tmp_path))
+
+
+def test_after_kill_9_with_other_workers(whole, tmp_path):
+    arguments, reference = whole["mixed"]
+    done = stopped(tmp_path, "snncore.train.run.ConfigTask.train_output", 9, "SIGKILL", *arguments, *EVERY)
+    assert done.returncode == -9, done.stderr
+    assert run(tmp_path, "--resume", str(the_run(tmp_path)), "--workers", "0") == 0
+    assert_same_run(reference, the_run(tmp_path), besides_data=("workers",))
 
 
 INTERRUPTED = [
@@ -251,6 +270,7 @@ def finished(tmp_path_factory):
         (["-T", "5"], "model.T (4 -> 5)"),
         (["--seed", "1"], "train.seed (0 -> 1)"),
         (["-b", "64"], "data.batch_size (128 -> 64)"),
+        (["--flip", "0.5", "--mixup-alpha", "1"], "data.flip (0.0 -> 0.5), data.mixup_alpha (0.0 -> 1.0)"),
         (["--epochs", "9"], "train.epochs (3 -> 9) (the cosine schedule spans all epochs)"),
         (["--set", "neuron.args.v_reset=0.1"], "neuron.args.v_reset (None -> 0.1)"),
         (["--neuron", "lif", "--amp", "bf16"], "neuron.name ('if' -> 'lif'), train.amp ('off' -> 'bf16')"),
@@ -265,6 +285,7 @@ def test_what_alters_training_cannot_change(finished, capsys, typed, named):
 
 def test_what_may_change_may(finished, tmp_path):
     typed = ["--device", "cpu", "--threads", "1", "--engine", "torch", "--output-dir", str(tmp_path), "--name", "other"]
+    typed += ["--workers", "1"]
     assert main(["--resume", str(finished), *typed, "--save-every-steps", "3"]) == 0
     assert not list(tmp_path.iterdir())  # it stays in its folder
 

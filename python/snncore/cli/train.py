@@ -24,6 +24,9 @@ examples:
   snncore-train
   snncore-train --model csnn --dataset fashion_mnist --data-root ~/data -T 4 --channels 32 -b 64 --epochs 3
   snncore-train --model mlp --dataset mnist --data-root ~/data
+  snncore-train --model spikformer_4_384 --dataset cifar10 --data-root ~/data --amp bf16
+  snncore-train --model sew_resnet18 --dataset image_folder --data-root ~/imagenet -j 8 --mixup-alpha 0.2
+  snncore-train --crop 8 --crop-padding 1 --random-erase 0.1                    augmented
   snncore-train --neuron lif --set neuron.args.tau=3.0 --set neuron.args.detach_reset=true
   snncore-train --show-config > my.yaml        then edit it, and: snncore-train --config my.yaml
   snncore-train --resume logs/digits_csnn_if_T4
@@ -33,7 +36,7 @@ examples:
 a run writes into a new folder: config.yaml, log.txt, metrics.jsonl, last.pt, best.pt and TensorBoard files.
 Ctrl-C ends it after the step at hand (exit code 130); --resume FOLDER then goes on as if it had never stopped,
 and likewise after a crash. Resuming keeps the settings; only these may be changed: device, threads, engine, data root,
-names and places, and the number of epochs unless the schedule is cosine.
+workers, names and places, and the number of epochs unless the schedule is cosine.
 """
 
 

@@ -15,15 +15,17 @@ from torch import nn
 
 from .. import ops
 from ..data import Dataset, load, split
+from ..data.sample_set import Transform
 from ..errors import ArgumentError, ConfigError
 from ..model import MODELS
 from ..neuron import NEURONS
 from ..registry import lookup
 from ..surrogate import SURROGATES, Surrogate
+from .augment import check_images, make_transforms
 from .config import Config, DataConfig, ModelConfig, NeuronConfig, TrainConfig
 from .distributed import Ranks
 
-__all__ = ["Machine", "Parts", "absolute", "build_net", "find_device", "load_parts", "set_up_process"]
+__all__ = ["Machine", "Parts", "absolute", "build_net", "check_sizes", "find_device", "load_parts", "set_up_process"]
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,15 @@ def find_device(name: str, ranks: Ranks) -> torch.device:
 
 
 def load_parts(config: DataConfig, seed: int, device: torch.device) -> Parts:
-    """Load the data set that ``config`` names onto ``device``, its training set split if asked for.
+    """Load the data set that ``config`` names onto ``device``, its training set split if asked for, with transforms.
+
+    Those of training are for the training set alone; validation and test set have those of evaluation.
 
     Raises:
-        ConfigError: it needs a folder and none is given, or the split leaves one part empty.
+        ConfigError: it needs a folder and none is given, the split leaves one part empty, or a transform cannot be.
         DataError: files are absent or damaged.
     """
+    for_training, for_evaluation = make_transforms(config)
     try:
         train, test = load(config.name, config.root, verify=config.verify)
         val = None
@@ -97,7 +102,28 @@ def load_parts(config: DataConfig, seed: int, device: torch.device) -> Parts:
     except ArgumentError as error:
         told = str(error).replace("data.load.root", "data.root (--data-root)")
         raise ConfigError(told.replace("data.split.fraction", "data.val_split (--val-split)")) from None
-    return Parts(train.to(device), val and val.to(device), test.to(device))
+    check_images(config, train)
+    return Parts(
+        _ready(train, for_training, device), val and _ready(val, for_evaluation, device),
+        _ready(test, for_evaluation, device),
+    )  # fmt: skip
+
+
+def _ready(part: Dataset, transform: Transform | None, device: torch.device) -> Dataset:
+    """Return ``part`` on ``device``; without a transform it stays what it is, which is faster in memory."""
+    return (part if transform is None else part.with_transform(transform)).to(device)
+
+
+def check_sizes(config: Config, parts: Parts) -> None:
+    """Raise ConfigError if the model is built for one size of images and evaluation has another than training."""
+    takes = set(inspect.signature(lookup(MODELS, config.model.name, "model.name")).parameters)
+    train, test = parts.train.in_shape, parts.test.in_shape
+    if takes & {"in_shape", "sizes"} and train != test:
+        train_size, test_size = ("x".join(map(str, shape)) for shape in (train, test))
+        raise ConfigError(
+            f"data.val_crop_size (--val-crop-size): must give images of the size of training, {train_size}, for "
+            f"{config.model.name}, which is built for one size, got {test_size}; say --val-crop-size {train[-1]}"
+        )
 
 
 def build_net(config: Config, in_shape: tuple[int, int, int], num_classes: int) -> nn.Module:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..config import option
-from ..data import DATASETS
 from ..metric.sop import ENERGY, MEMORY, VIEWS
 from ..model import MODELS
 from ..neuron import NEURONS
 from ..surrogate import SURROGATES
+from .data_config import DataConfig
 from .loss import LOSSES
 from .optim import OPTIMIZERS
 from .schedule import SCHEDULES, WARMUPS
@@ -40,23 +40,6 @@ class NeuronConfig:
     surrogate: str = option("atan", "surrogate gradient", "--surrogate", choices=SURROGATES)
     alpha: float | None = option(None, "sharpness of the surrogate; none: the surrogate's own", "--alpha", above=0)
     args: Mapping[str, Any] = option({}, "further arguments of the neuron, as --set neuron.args.tau=3.0")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """what it learns from"""
-
-    name: str = option("digits", "data set; digits comes with the package", "--dataset", choices=DATASETS)
-    root: str | None = option(None, "folder of the data set's files", "--data-root", metavar="DIR", may_change=True)
-    batch_size: int = option(128, "samples in a batch, over all ranks together", "-b", "--batch-size", at_least=1)
-    val_split: float = option(
-        0.0,
-        "share of the training set kept apart to choose the best weights; 0: they are chosen on the test set",
-        "--val-split",
-        at_least=0,
-        below=1,
-    )
-    verify: bool = option(False, "check the files against the published check sums", "--verify", may_change=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,7 +57,8 @@ def count_operations(
     net.eval()
     places = spread(c.samples, dataset)
     with SopCounter(net) as sop:
-        for x, _ in Batches(dataset, config.data.batch_size, shuffle=False, seed=0, indices=places):
+        data = config.data
+        for x, _ in Batches(dataset, data.batch_size, shuffle=False, seed=0, indices=places, workers=data.workers):
             forward(net, x, config)
             each_batch()
     return sop.report(

@@ -13,6 +13,7 @@ from torch import nn
 from .. import ops
 from ..metric.sop import Report
 from ..neuron import BaseNode
+from . import augment
 from .build import Machine, Parts
 from .config import Config
 from .distributed import Ranks
@@ -98,6 +99,8 @@ def opening(
     if machine.keeps_blocks:
         yield "freed memory is kept and reused by this process (--no-keep-freed-blocks switches that off)"
     yield from (f"data: {part.source}" for part in (parts.train, parts.val, parts.test) if part)
+    if done := augment.in_words(config.data):
+        yield f"training images: {done}"
     neurons = [module for module in net.modules() if isinstance(module, BaseNode)]
     size = sum(parameter.numel() for parameter in net.parameters())
     yield (

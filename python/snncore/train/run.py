@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from ..config import dump_yaml, to_dict
+from ..errors import ConfigError
 from ..layer import convert_sync_batchnorm
 from ..metric import hits
 from ..metric.sop import Report
 from . import checkpoint, folder, report
-from .build import Machine, Parts, absolute, build_net, load_parts, set_up_process
+from .augment import make_mix
+from .build import Machine, Parts, absolute, build_net, check_sizes, load_parts, set_up_process
 from .config import Config
 from .distributed import Ranks, connected
 from .ema import make_average
@@ -29,7 +31,7 @@ from .position import Position
 from .regularise import make_penalty
 from .report import Result
 from .schedule import learning_rate, set_learning_rate
-from .task import Batch, Plan, Task, set_batches, top
+from .task import Batch, Plan, Task, main_class, set_batches, top, widened
 
 __all__ = ["ConfigTask", "fit"]
 
@@ -53,6 +55,11 @@ def fit(config: Config, sources: Mapping[str, str] | None = None) -> Result:
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=absolute(config.data.root)))
     with connected(config.train.device, config.train.rank_timeout) as ranks:
         ranks.share(config.data.batch_size)
+        if config.data.ra_reps > 1 and ranks.size > 1:
+            raise ConfigError(
+                f"data.ra_reps (--ra-reps): must be 1 on several ranks, got {config.data.ra_reps} on {ranks.size}; "
+                "train without, or on one"
+            )
         machine = set_up_process(config.train, ranks)
         resumed = ranks.from_first(lambda: _found(config))
         task = ConfigTask(config, sources, machine)
@@ -88,7 +95,7 @@ def _plan(c: Config) -> Plan:
 
 
 class ConfigTask(Task):
-    """What a `Config` says: an image set in memory, a net of the tables, a loss on its spikes."""
+    """What a `Config` says: images of the tables with their transforms, a net of the tables, a loss on its spikes."""
 
     def __init__(self, config: Config, sources: Mapping[str, str] | None, machine: Machine) -> None:
         self.config = config
@@ -97,6 +104,7 @@ class ConfigTask(Task):
         self.sources = sources
         self.machine = machine
         self.parts: Parts = load_parts(config.data, config.train.seed, machine.device)
+        check_sizes(config, self.parts)
         net = build_net(config, self.parts.train.in_shape, self.parts.train.num_classes)
         self.net = (convert_sync_batchnorm(net) if config.train.sync_bn else net).to(machine.device)
         self.optimizer = make_optimizer(parameter_groups(self.net, config.optim), config.optim)
@@ -106,6 +114,7 @@ class ConfigTask(Task):
         self.test_name = "validation" if self.parts.val else "test"
         self.test_source = self.parts.test.source
         self.classes = self.parts.train.num_classes
+        self.mix = make_mix(config.data, config.train.loss, self.loss_of, self.classes)
 
     def settings(self) -> dict[str, Any]:
         """Return the configuration, nested."""
@@ -124,10 +133,19 @@ class ConfigTask(Task):
         return len(data) if data else 0
 
     def batches(self, part: str, ranks: Ranks, epoch: int = 0, start: int = 0) -> Iterator[Batch | None]:
-        """Yield batches of images and labels."""
+        """Yield batches of images and labels, mixed and repeated as asked for while training."""
         c, train = self.config, part == "train"
         return set_batches(
-            self._set(part), c.data.batch_size, ranks, train=train, seed=c.train.seed, epoch=epoch, start=start
+            self._set(part),
+            c.data.batch_size,
+            ranks,
+            train=train,
+            seed=c.train.seed,
+            epoch=epoch,
+            start=start,
+            mix=self.mix if train else None,
+            repeats=c.data.ra_reps if train else 1,
+            workers=c.data.workers,
         )
 
     def train_output(self, model: nn.Module, x: Tensor) -> Tensor:
@@ -141,14 +159,15 @@ class ConfigTask(Task):
 
     def train_loss(self, output: Tensor, label: Tensor) -> Tensor:
         """Return the loss that the configuration names, and what firing rates beyond their bounds add to it."""
-        return self.loss_of(output, label) + self.penalty.penalty()
+        return self.loss_of(output, widened(label, output.shape[-1])) + self.penalty.penalty()
 
     def test_loss(self, output: Tensor, label: Tensor) -> Tensor:
         """Return the same."""
         return self.loss_of(output, label)
 
     def correct(self, output: Tensor, label: Tensor) -> Tensor:
-        """Count by spikes."""
+        """Count by spikes; of a mixed sample the greater share is its class."""
+        label = main_class(label)
         return torch.stack((hits(output, label), top(output.sum(0, dtype=torch.float32), label, 5)))
 
     def set_learning_rate(self, at: Position, steps: int) -> float:

@@ -22,7 +22,7 @@ from ..metric.sop import Report
 from .distributed import Ranks
 from .position import Position
 
-__all__ = ["Batch", "Plan", "Task", "places_of_rank", "set_batches", "top"]
+__all__ = ["Batch", "Plan", "Task", "main_class", "places_of_rank", "set_batches", "top", "widened"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +169,17 @@ def top(score: Tensor, label: Tensor, k: int) -> Tensor:
     return ((rank < k) & ~score.isnan().any(1)).sum()
 
 
+def main_class(label: Tensor) -> Tensor:
+    """Return classes [B] for labels [B] or, where samples are mixed, shares [B, C]: of these the greatest."""
+    return label if label.dim() == 1 else label.argmax(1)
+
+
+def widened(label: Tensor, classes: int) -> Tensor:
+    """Return shares [B, C] as [B, ``classes``] for a model with more classes than the data; classes [B] as they are."""
+    missing = classes - label.shape[1] if label.dim() == 2 else 0
+    return nn.functional.pad(label, (0, missing)) if missing > 0 else label
+
+
 def places_of_rank(order: Tensor, batch_size: int, start: int, ranks: Ranks) -> Iterator[tuple[Tensor, int]]:
     """Yield, for each batch of ``order`` from ``start`` on, the places in it that are this rank's, and its size.
 
@@ -217,7 +228,8 @@ def set_batches(
         return
     if repeats > 1:
         raise ConfigError(
-            f"--ra-sampler: must be left out on several ranks, got it on {ranks.size}; train without, or on one"
+            f"repeated augmentation (--ra-reps, --ra-sampler): must be off on several ranks, got it on {ranks.size}; "
+            "train without, or on one"
         )
     order = Batches(data, batch_size, shuffle=shuffle, seed=seed, epoch=epoch).order
     parts = list(places_of_rank(order, batch_size, 0, ranks))

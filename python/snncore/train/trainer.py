@@ -58,8 +58,10 @@ from ..errors import ArgumentError, ConfigError
 from ..registry import lookup
 from . import checkpoint, folder
 from .arguments import ARGUMENTS, MAY_CHANGE, add_arguments
+from .augment import make_transforms
 from .build import find_device
 from .config import OptimConfig
+from .data_config import DataConfig
 from .distributed import Ranks, connected
 from .loop import Loop
 from .optim import make_optimizer
@@ -138,20 +140,20 @@ class Trainer:
         Overridden, it may return any two sets of `snncore.data`.
         """
         train, test = load("image_folder", args.data_path)
-        auto = None if args.auto_augment in (None, "none", "") else args.auto_augment
-        return (
-            train.with_transform(
-                transform.training(
-                    args.train_crop_size,
-                    interpolation=args.interpolation,
-                    auto_augment=auto,
-                    random_erase=args.random_erase,
-                )
-            ),
-            test.with_transform(
-                transform.evaluation(args.val_resize_size, args.val_crop_size, interpolation=args.interpolation)
-            ),
+        for_training, for_evaluation = make_transforms(
+            DataConfig(
+                train_crop_size=args.train_crop_size,
+                val_resize_size=args.val_resize_size,
+                val_crop_size=args.val_crop_size,
+                interpolation=args.interpolation,
+                flip=0.5,
+                auto_augment=None if args.auto_augment in (None, "none", "") else args.auto_augment,
+                random_erase=args.random_erase,
+                mean=transform.IMAGENET_MEAN,
+                std=transform.IMAGENET_STD,
+            )
         )
+        return train.with_transform(for_training), test.with_transform(for_evaluation)
 
     def set_optimizer(self, args: Namespace, parameters: Iterable[Any]) -> Optimizer:
         """Return the optimiser of ``parameters``, which come in groups of equal weight decay."""

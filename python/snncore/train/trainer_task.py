@@ -25,7 +25,7 @@ from .evaluate import mixed_precision
 from .optim import parameter_groups
 from .position import Position
 from .report import in_words
-from .task import Batch, Task, set_batches, top
+from .task import Batch, Task, main_class, set_batches, top, widened
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -147,9 +147,8 @@ class TrainerTask(Task):
 
     def train_loss(self, output: Tensor, label: Tensor) -> Tensor:
         """Return the trainer's loss, in float32 at least."""
-        if label.dim() == 2 and label.shape[1] < output.shape[1]:  # a model with more classes than the data
-            label = nn.functional.pad(label, (0, output.shape[1] - label.shape[1]))
-        return self.trainer.loss(self.args, output if output.dtype == torch.float64 else output.float(), label)
+        output = output if output.dtype == torch.float64 else output.float()
+        return self.trainer.loss(self.args, output, widened(label, output.shape[1]))
 
     def test_loss(self, output: Tensor, label: Tensor) -> Tensor:
         """Return the same."""
@@ -157,8 +156,7 @@ class TrainerTask(Task):
 
     def correct(self, output: Tensor, label: Tensor) -> Tensor:
         """Count by scores; of a mixed sample the greater share is its class."""
-        if label.dim() == 2:
-            label = label.argmax(1)
+        label = main_class(label)
         return torch.stack((top(output, label, 1), top(output, label, 5)))
 
     def set_learning_rate(self, at: Position, steps: int) -> float:
