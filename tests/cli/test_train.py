@@ -111,7 +111,7 @@ def test_help_tells_everything_once(capsys):
     flags = (
         "--model --dataset --data-root -T -b --batch-size --epochs --opt --lr --momentum --weight-decay --wd --device "
         "--seed --channels --neuron --surrogate --amp --engine --output-dir --resume --config --set --show-config "
-        "--version --workers -j --resize --crop --crop-padding --train-crop-size --val-resize-size "
+        "--version --preset --workers -j --resize --crop --crop-padding --train-crop-size --val-resize-size "
         "--val-crop-size --interpolation --flip --auto-augment --random-erase --mean --std --mixup-alpha "
         "--cutmix-alpha --ra-reps"
     )
@@ -153,11 +153,26 @@ def test_show_config_prints_every_value_with_its_source_and_can_be_fed_back(tmp_
 def test_the_examples_of_the_help_are_commands(capsys):
     """Each is merged as it stands; what it would train is not built."""
     examples = [line.split("   ")[0].split() for line in _EPILOG.splitlines() if line.startswith("  snncore-train")]
-    assert len(examples) >= 8
+    assert len(examples) >= 10
     for _, *arguments in examples:
         if not {">", "--config", "--resume"} & set(arguments):
             assert main([*arguments, "--show-config"]) == 0, arguments
             capsys.readouterr()
+
+
+def test_show_config_of_soul_says_where_each_value_is_from(capsys):
+    assert main(["--preset", "soul", "--neuron", "plif", "--epochs", "3", "--flip", "0", "--show-config"]) == 0
+    text = capsys.readouterr().out
+    for key, value, source in (
+        ("preset", "soul", "command line"),
+        ("epochs", "3", "command line"),
+        ("seed", "2025", "preset soul"),
+        ("crop", "32", "preset soul of cifar10"),
+        ("flip", "0.0", "command line"),
+        ("init_tau", "2.0", "preset soul of neuron plif"),
+        ("mixup_alpha", "0.0", "packaged defaults"),
+    ):
+        assert re.search(rf"^ +{key}: {re.escape(value)} +# {source}$", text, re.M), key
 
 
 def _dotted(text):

@@ -285,7 +285,7 @@ def test_what_alters_training_cannot_change(finished, capsys, typed, named):
 
 def test_what_may_change_may(finished, tmp_path):
     typed = ["--device", "cpu", "--threads", "1", "--engine", "torch", "--output-dir", str(tmp_path), "--name", "other"]
-    typed += ["--workers", "1"]
+    typed += ["--workers", "1", "--preset", "soul"]
     assert main(["--resume", str(finished), *typed, "--save-every-steps", "3"]) == 0
     assert not list(tmp_path.iterdir())  # it stays in its folder
 

@@ -16,9 +16,11 @@ others along (--show-config shows them)."""
 
 _EPILOG = """\
 which value counts (a later one wins):
-  packaged defaults < presets of the model, the data set and the neuron < the run of --resume PATH
-  < --config FILE < the command line
-  --show-config prints every value and which of these it came from.
+  packaged defaults < --preset < data set < model < model on data set < neuron < neuron in model
+  < the run of --resume PATH < --config FILE < the command line
+  --show-config prints every value and which of these it came from. --preset chooses a family of presets: "published",
+  which has what each net was published with, or "soul", the configuration of the SOUL scripts (base, neurons, models,
+  data sets). The settings of a run that is resumed are whole: presets do not come under them.
 
 examples:
   snncore-train
@@ -26,7 +28,9 @@ examples:
   snncore-train --model mlp --dataset mnist --data-root ~/data
   snncore-train --model spikformer_4_384 --dataset cifar10 --data-root ~/data --amp bf16
   snncore-train --model sew_resnet18 --dataset image_folder --data-root ~/imagenet -j 8 --mixup-alpha 0.2
-  snncore-train --crop 8 --crop-padding 1 --random-erase 0.1                    augmented
+  snncore-train --preset soul --model spiking_vgg11_bn --neuron plif --data-root ~/data
+  snncore-train --crop 8 --crop-padding 1 --random-erase 0.1
+  snncore-train --dataset cifar10 --data-root ~/data --crop none --crop-padding 0        without a preset's crop
   snncore-train --neuron lif --set neuron.args.tau=3.0 --set neuron.args.detach_reset=true
   snncore-train --show-config > my.yaml        then edit it, and: snncore-train --config my.yaml
   snncore-train --resume logs/digits_csnn_if_T4

@@ -12,7 +12,7 @@ from .config import Config, DataConfig, EnergyConfig, ModelConfig, NeuronConfig,
 from .ema import WeightAverage, adjusted_decay
 from .loss import LOSSES, make_loss
 from .optim import OPTIMIZERS, make_optimizer, parameter_groups
-from .preset import ON_DATA, PRESETS, resolve
+from .preset import PRESETS, resolve
 from .regularise import FiringRatePenalty
 from .report import Result
 from .run import fit
@@ -21,7 +21,6 @@ from .trainer import Trainer
 
 __all__ = [
     "LOSSES",
-    "ON_DATA",
     "OPTIMIZERS",
     "PRESETS",
     "SCHEDULES",

@@ -77,7 +77,8 @@ def _check_geometry(c: DataConfig) -> None:
         )
     if c.crop_padding and c.crop is None:
         raise ConfigError(
-            f"data.crop_padding (--crop-padding): must be 0 without --crop, got {c.crop_padding}; give --crop too"
+            f"data.crop_padding (--crop-padding): must be 0 without --crop, got {c.crop_padding}; give --crop too, "
+            "or --crop-padding 0"
         )
     if c.crop is not None and c.resize is not None and c.crop > c.resize:
         raise ConfigError(f"data.crop (--crop): must be at most --resize, {c.resize}, got {c.crop}; lower it")

@@ -130,7 +130,7 @@ def build_net(config: Config, in_shape: tuple[int, int, int], num_classes: int) 
     """Build the net that ``config`` names, for images of ``in_shape`` (C, H, W) and ``num_classes`` classes.
 
     Raises:
-        ConfigError: the model or the surrogate does not take a setting.
+        ConfigError: the model, the neuron or the surrogate does not take a setting.
         ArgumentError: an argument of the model or its neurons cannot be used.
     """
     model = lookup(MODELS, config.model.name, "model.name")
@@ -161,6 +161,11 @@ def _model_args(c: ModelConfig, takes: set[str], in_shape: tuple[int, int, int],
 
 
 def _surrogate(c: NeuronConfig) -> Surrogate:
+    if c.surrogate is None:  # with the numbers that suit its arguments, such as its levels
+        if c.alpha is not None:
+            raise ConfigError(f"neuron.alpha: must be left out for the neuron's own surrogate, got {c.alpha}; name one")
+        own: Surrogate = lookup(NEURONS, c.name, "neuron.name")(**c.args).surrogate_function
+        return own
     surrogate = lookup(SURROGATES, c.surrogate, "neuron.surrogate")
     if c.alpha is None:
         return surrogate()

@@ -14,6 +14,7 @@ from ..surrogate import SURROGATES
 from .data_config import DataConfig
 from .loss import LOSSES
 from .optim import OPTIMIZERS
+from .presets import PRESETS
 from .schedule import SCHEDULES, WARMUPS
 
 __all__ = ["Config", "DataConfig", "EnergyConfig", "ModelConfig", "NeuronConfig", "OptimConfig", "TrainConfig"]
@@ -37,7 +38,9 @@ class NeuronConfig:
     """its neurons"""
 
     name: str = option("if", "spiking neuron", "--neuron", choices=NEURONS)
-    surrogate: str = option("atan", "surrogate gradient", "--surrogate", choices=SURROGATES)
+    surrogate: str | None = option(
+        "atan", "surrogate gradient; none: the neuron's own", "--surrogate", choices=SURROGATES
+    )
     alpha: float | None = option(None, "sharpness of the surrogate; none: the surrogate's own", "--alpha", above=0)
     args: Mapping[str, Any] = option({}, "further arguments of the neuron, as --set neuron.args.tau=3.0")
 
@@ -84,6 +87,13 @@ class OptimConfig:
 class TrainConfig:
     """the run"""
 
+    preset: str = option(
+        "published",
+        "settings below all others. published: what each net was published with; soul: those of the SOUL scripts",
+        "--preset",
+        choices=PRESETS,
+        may_change=True,
+    )
     epochs: int = option(64, "epochs", "--epochs", at_least=1)
     loss: str = option("mse_rate", "loss on the spikes of the last layer", "--loss", choices=LOSSES)
     label_smoothing: float = option(

@@ -105,7 +105,7 @@ def opening(
     size = sum(parameter.numel() for parameter in net.parameters())
     yield (
         f"net: {config.model.name}, {size:,} parameters, {len(neurons)} layers of {config.neuron.name} "
-        f"({config.neuron.surrogate}), T={config.model.T}"
+        f"({config.neuron.surrogate or 'own surrogate'}), T={config.model.T}"
     )
     if parts.val:
         yield f"the best weights are chosen on {len(parts.val):,} validation samples, the test set only reports"
