@@ -35,8 +35,25 @@ COMMON = [
 ]
 DOUBLE = [*COMMON, "-T", "4", "--loss", "ce_double"]
 SYNC = [*DOUBLE, "--model", "double_csnn", "--sync-bn", "--save-every-epochs", "1"]
-PLAIN = [*DOUBLE, "--model", "double_mlp", "--neuron", "leaky", "--val-split", "0.33", "--grad-accum", "3"]
-DROPOUT = [*COMMON, "--model", "dropout_net", "-T", "4", "--neuron", "plif", "--opt", "adam", "--lr", "0.02"]
+RANDOM = [
+    "--crop",
+    "8",
+    "--crop-padding",
+    "1",
+    "--flip",
+    "0.5",
+    "--auto-augment",
+    "ra",
+    "--random-erase",
+    "0.2",
+    "-j",
+    "1",
+]
+PLAIN = [*DOUBLE, *RANDOM, "--model", "double_mlp", "--neuron", "leaky", "--val-split", "0.33", "--grad-accum", "3"]
+DROPOUT = [
+    *(*COMMON, "--model", "dropout_net", "-T", "4", "--neuron", "plif", "--opt", "adam", "--lr", "0.02"),
+    *("--flip", "0.5", "--mixup-alpha", "0.3", "--cutmix-alpha", "1", "--workers", "0"),
+]
 HALF = [*COMMON, "--model", "half_used", "-T", "4"]
 OVERFLOWS = [*COMMON, "--model", "overflows", "-T", "2", "--amp", "fp16", "--unused-parameters", "no"]
 TRAIN_STEP = "snncore.train.run.ConfigTask.train_output"  # of two ranks, the first call looks for unused parameters
