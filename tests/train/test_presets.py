@@ -7,6 +7,7 @@ import torch
 
 from snncore.config import flatten, merge
 from snncore.data import DATASETS
+from snncore.metric.sop import ENERGY
 from snncore.model import MODELS
 from snncore.neuron import NEURONS, BaseNode
 from snncore.surrogate import MultiLevel, OpenMultiLevel
@@ -133,6 +134,7 @@ SOUL = {
     "data.workers": 4, "optim.name": "adam", "optim.lr": 1e-3, "optim.momentum": 0.9, "optim.weight_decay": 0.0,
     "optim.scheduler": "cosine", "train.epochs": 150, "train.loss": "ce_mean", "train.seed": 2025,
     "data.crop": 32, "data.crop_padding": 4, "data.flip": 0.5, "data.std": [0.2023, 0.1994, 0.2010],
+    "optim.step_size": 37, "optim.gamma": 0.1, "optim.restart_epochs": 15, "optim.restart_mult": 2,
     "neuron.surrogate": "atan", "neuron.args.tau": 2.0, "neuron.args.v_threshold": 1.0, "neuron.args.v_reset": 0.0,
     "neuron.args.decay_input": True, "neuron.args.detach_reset": True,
 }  # fmt: skip
@@ -152,6 +154,8 @@ SOUL_OTHERWISE = [
 
 
 def test_the_base_of_soul():
+    cost = ENERGY[resolve(layer("soul")).config.energy.cost]
+    assert (cost.mac, cost.ac) == (pytest.approx(4.6), 0.9)
     flat = flatten(resolve(layer("soul")).config)
     assert {key: flat.get(key) for key in SOUL} == SOUL
 

@@ -270,6 +270,7 @@ def finished(tmp_path_factory):
         (["-T", "5"], "model.T (4 -> 5)"),
         (["--seed", "1"], "train.seed (0 -> 1)"),
         (["-b", "64"], "data.batch_size (128 -> 64)"),
+        (["--preset", "soul"], "train.preset ('published' -> 'soul')"),
         (["--flip", "0.5", "--mixup-alpha", "1"], "data.flip (0.0 -> 0.5), data.mixup_alpha (0.0 -> 1.0)"),
         (["--epochs", "9"], "train.epochs (3 -> 9) (the cosine schedule spans all epochs)"),
         (["--set", "neuron.args.v_reset=0.1"], "neuron.args.v_reset (None -> 0.1)"),
@@ -285,7 +286,7 @@ def test_what_alters_training_cannot_change(finished, capsys, typed, named):
 
 def test_what_may_change_may(finished, tmp_path):
     typed = ["--device", "cpu", "--threads", "1", "--engine", "torch", "--output-dir", str(tmp_path), "--name", "other"]
-    typed += ["--workers", "1", "--preset", "soul"]
+    typed += ["--workers", "1"]
     assert main(["--resume", str(finished), *typed, "--save-every-steps", "3"]) == 0
     assert not list(tmp_path.iterdir())  # it stays in its folder
 

@@ -20,7 +20,7 @@ which value counts (a later one wins):
   < the run of --resume PATH < --config FILE < the command line
   --show-config prints every value and which of these it came from. --preset chooses a family of presets: "published",
   which has what each net was published with, or "soul", the configuration of the SOUL scripts (base, neurons, models,
-  data sets). The settings of a run that is resumed are whole: presets do not come under them.
+  data sets). The settings of a run that is resumed are whole, so presets do not come under them.
 
 examples:
   snncore-train

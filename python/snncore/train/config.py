@@ -92,7 +92,6 @@ class TrainConfig:
         "settings below all others. published: what each net was published with; soul: those of the SOUL scripts",
         "--preset",
         choices=PRESETS,
-        may_change=True,
     )
     epochs: int = option(64, "epochs", "--epochs", at_least=1)
     loss: str = option("mse_rate", "loss on the spikes of the last layer", "--loss", choices=LOSSES)
