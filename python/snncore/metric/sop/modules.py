@@ -127,10 +127,11 @@ class Repeat(NamedTuple):
 
     shape: torch.Size
     stride: tuple[int, ...]
-    dtype: torch.dtype
     device: torch.device
     requires_grad: bool
     weight: Tensor
+    storage: torch.UntypedStorage  # kept alive, so that another one has another address
+    address: int
     version: int
     writes: int
     T: int
@@ -145,25 +146,28 @@ def repeat_of(forward: Forward, module: Any, x: Tensor, static: bool) -> Repeat 
     if plan is None or weight.is_inference() or (static and x.requires_grad) or torch._C._is_tracing():
         return None
     return Repeat(
-        x.shape, x.stride(), x.dtype, x.device, x.requires_grad, weight, weight._version, forward.weights.writes,
+        x.shape, x.stride(), x.device, x.requires_grad, weight, weight.untyped_storage(),
+        weight.data_ptr(), weight._version, forward.weights.writes,
         forward.T, forward.B, static, plan,
     )  # fmt: skip
 
 
 def count_again(forward: Forward, module: Any, x: Any, last: Repeat) -> bool:
-    """Count ``module`` called with ``x`` if the call is like its ``last`` one; False, and nothing counted, if not."""
+    """Count ``module`` called with ``x`` if the call is like its ``last`` one; False, and nothing counted, if not.
+
+    Nothing is watched around it (``only_calls_children``), so that it has no new hooks.
+    """
     weight = module._parameters.get("weight")
     same = (
         type(x) is Tensor
         and weight is last.weight
         and (forward.T, forward.B, forward.weights.writes) == (last.T, last.B, last.writes)
+        and weight.data_ptr() == last.address
         and weight._version == last.version
         and x.shape == last.shape
         and x.stride() == last.stride
-        and x.dtype is last.dtype
         and x.device == last.device
         and x.requires_grad == last.requires_grad
-        and has_no_hooks(module, but=1)
         and not transformed()
         and torch._C._current_graph_task_id() == -1
         and not torch._C._is_any_autocast_enabled()
