@@ -80,7 +80,8 @@ void forward_range(const NeuronArgs& a, const ForwardOut& out, int64_t begin, in
   const auto elements = Elements<Real>::of(a.dtype), plain = Elements<Real>::plain();
   const bool stream = worth_streaming<Real>(a);
   const Writer<Real> spike_seq{out.spike_seq, a.N, elements, stream, buffers[1], buffers[2]};
-  CountingWriter<Real> counting{spike_seq, out.spike_count, out.samples, out.spike_count ? a.N / out.samples : 0};
+  CountingWriter<Real> counting{spike_seq, out.spike_count, out.samples, out.spike_count ? a.N / out.samples : 0, begin,
+                                end};
   ForwardTensors<Real> io{{a.T, 0, 0, 0}, {a.x_seq, a.x_stride, elements, buffers[0]},
                           spike_seq,      {out.v_seq, a.N, plain, stream, buffers[3], buffers[4]},
                           &counting,      out.spike_count ? counting.put() : nullptr};

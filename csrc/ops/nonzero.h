@@ -1,4 +1,4 @@
-// Counting the elements of a row that are not zero, also on the way past the caches, where it hides behind the memory.
+// Counting the elements of a row that are not zero, while it lies in the nearest cache.
 //
 // In an anonymous namespace: every instruction set compiles its own copy, and none may be shared (neuron_kernels.cpp).
 #pragma once
@@ -15,18 +15,6 @@ constexpr int kVectorBytes = 32;
 #else
 constexpr int kVectorBytes = 16;
 #endif
-
-static inline void stream_vector(const char* from, char* to) {
-#if defined(__AVX512F__)
-  _mm512_stream_si512(reinterpret_cast<__m512i*>(to), _mm512_loadu_si512(from));
-#elif defined(__AVX__)
-  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-#elif defined(__SSE2__)
-  _mm_stream_si128(reinterpret_cast<__m128i*>(to), _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-#else
-  memcpy(to, from, kVectorBytes);
-#endif
-}
 
 // uint16_t stands for both half types, whose sign is the highest bit.
 template <class Element>
@@ -59,16 +47,24 @@ struct Tally {
   int64_t rest = 0;
   bool used = false;  // `counts`
 
-  // Adds n elements, and copies them to `to` past the caches if kStream.
-  template <bool kStream>
-  SNN_HD void add(const Element* from, Element* to, int n) {
+  // Adds n elements, as many as are known beforehand: whole vectors.
+  template <int n>
+  SNN_HD void add_whole(const Element* from) {
+    static_assert(n % width == 0, "whole vectors");
+    Counts sum = {};
+#pragma GCC unroll 16
+    for (int i = 0; i < n; i += width) sum -= nonzeros(from + i);
+    keep(sum);
+  }
+
+  SNN_HD void add(const Element* from, int n) {
     int i = 0;
-    if constexpr (kStream) {
-      const int64_t bytes = -reinterpret_cast<intptr_t>(to) & (kVectorBytes - 1);
-      for (const int head = minimum(n, int(bytes / int64_t(sizeof(Element)))); i < head; ++i) one<kStream>(from, to, i);
+    if (n >= width) {
+      Counts sum = {};
+      for (; i + width <= n; i += width) sum -= nonzeros(from + i);
+      keep(sum);
     }
-    if (n - i >= width) i = whole_vectors<kStream>(from, to, i, n);
-    for (; i < n; ++i) one<kStream>(from, to, i);
+    for (; i < n; ++i) rest += nonzero(from[i]);
   }
 
   SNN_HD int64_t take() {
@@ -82,31 +78,19 @@ struct Tally {
   }
 
  private:
-  template <bool kStream>
-  SNN_HD void one(const Element* from, Element* to, int i) {
-    if constexpr (kStream) to[i] = from[i];
-    rest += nonzero(from[i]);
+  static SNN_HD Counts nonzeros(const Element* from) {  // -1 where there is one
+    Vector x;
+    memcpy(&x, from, kVectorBytes);
+    if constexpr (sizeof(Element) == 2) return Counts((x & 0x7fff) != 0);
+    return Counts(x != 0);
   }
 
-  // As many as there are from i on; returns where it ends.
-  template <bool kStream>
-  SNN_HD int whole_vectors(const Element* from, Element* to, int i, int n) {
-    Counts sum;
-    memcpy(&sum, counts, kVectorBytes);
-#pragma GCC unroll 4
-    for (; i + width <= n; i += width) {
-      Vector x;
-      memcpy(&x, from + i, kVectorBytes);
-      if constexpr (sizeof(Element) == 2) {
-        sum -= Counts((x & 0x7fff) != 0);
-      } else {
-        sum -= Counts(x != 0);
-      }
-      if constexpr (kStream) stream_vector(reinterpret_cast<const char*>(from + i), reinterpret_cast<char*>(to + i));
-    }
-    memcpy(counts, &sum, kVectorBytes);
+  SNN_HD void keep(Counts sum) {
+    Counts before;
+    memcpy(&before, counts, kVectorBytes);
+    before += sum;
+    memcpy(counts, &before, kVectorBytes);
     used = true;
-    return i;
   }
 };
 

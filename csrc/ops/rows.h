@@ -85,10 +85,19 @@ struct CountingWriter {
   Writer<Real> writer;
   int64_t* out;
   int64_t samples, lanes;                 // of a sample
+  int64_t range_begin, range_end;         // lanes of this thread
   int64_t begin = 0, end = 0, first = 0;  // lanes of the tile, and the sample its first lane belongs to
   int64_t sample = 0, until = 0;          // how far the row has come
   Tally<Real> reals{};
   Tally<uint16_t> halves{};
+
+  template <class Element>
+  auto& tally() {
+    if constexpr (sizeof(Element) == 2)
+      return halves;
+    else
+      return reals;
+  }
 
   void start_tile(int64_t lane, int n) {
     begin = lane;
@@ -96,11 +105,12 @@ struct CountingWriter {
     first = lane / lanes;
   }
 
-  // The sample at hand is complete, as far as it lies in this tile. One that begins or ends outside belongs to other
-  // threads too.
+  // The sample at hand is complete, as far as it lies in this tile. One that begins or ends outside the range belongs
+  // to other threads too. An atomic addition waits until all that was streamed has arrived, so there are as few as can
+  // be.
   void finish_sample(int64_t t, int64_t sum) {
     int64_t* to = out + t * samples + sample;
-    if (until - lanes >= begin && until <= end) {
+    if (until - lanes >= range_begin && until <= range_end) {
       *to += sum;
     } else {
       __atomic_fetch_add(to, sum, __ATOMIC_RELAXED);
@@ -113,34 +123,26 @@ struct CountingWriter {
   Put put() const;
 };
 
-// Writer::put, counted: of elements that are Real or half, past the caches or not.
-template <class Real, class Element, bool kStream>
+constexpr int kForwardStrip = 128;
+
+// Writer::put, counted: of elements that are Real or half.
+template <class Real, class Element>
 SNN_ROW_FUNCTION void put_counted(CountingWriter<Real>& c, int64_t t, int64_t lane, int n) {
   const Writer<Real>& w = c.writer;
-  Element* to = reinterpret_cast<Element*>(w.at(t, lane));
-  const Element* from = to;
-  if constexpr (sizeof(Element) == 2) {
-    if constexpr (kStream) from = static_cast<const Element*>(w.encoded);
-    w.elements.encode(w.buffer, kStream ? w.encoded : to, n);
-  } else if constexpr (kStream) {
-    from = w.buffer;
-  }
-  auto& tally = [&]() -> auto& {
-    if constexpr (sizeof(Element) == 2)
-      return c.halves;
-    else
-      return c.reals;
-  }();
+  w.put(t, lane, n);
+  const void* row = !w.stream ? w.at(t, lane) : sizeof(Element) == 2 ? w.encoded : static_cast<void*>(w.buffer);
+  const Element* from = static_cast<const Element*>(row);
+  auto& tally = c.template tally<Element>();
   if (lane == c.begin) {
     c.sample = c.first;
     c.until = (c.first + 1) * c.lanes;
   }
   const int64_t last = lane + n;
+  if (n == kForwardStrip && last < c.until && last < c.end) return tally.template add_whole<kForwardStrip>(from);
   while (lane < last) {
     const int m = int(minimum(last, c.until) - lane);
-    tally.template add<kStream>(from, to, m);
+    tally.add(from, m);
     from += m;
-    to += m;
     lane += m;
     if (lane == c.until || lane == c.end) c.finish_sample(t, tally.take());
   }
@@ -149,10 +151,9 @@ SNN_ROW_FUNCTION void put_counted(CountingWriter<Real>& c, int64_t t, int64_t la
 template <class Real>
 typename CountingWriter<Real>::Put CountingWriter<Real>::put() const {
   if constexpr (sizeof(Real) == 4) {
-    if (writer.elements.encode)
-      return writer.stream ? put_counted<Real, uint16_t, true> : put_counted<Real, uint16_t, false>;
+    if (writer.elements.encode) return put_counted<Real, uint16_t>;
   }
-  return writer.stream ? put_counted<Real, Real, true> : put_counted<Real, Real, false>;
+  return put_counted<Real, Real>;
 }
 
 // Which lanes the rows come from. `ahead` lanes follow in the next tile (0 at the end).
@@ -163,7 +164,7 @@ struct Place {
 
 template <class Real>
 struct ForwardTensors : Place {
-  static constexpr int strip = 128;
+  static constexpr int strip = kForwardStrip;
   static constexpr bool whole = false;
   Reader<Real> x_seq;
   Writer<Real> spike_seq, v_out;
