@@ -145,6 +145,10 @@ class TrainConfig:
         None, "CPU threads; none: as torch chooses", "--threads", metavar="N", at_least=1, may_change=True
     )
     amp: str = option("off", "mixed precision", "--amp", choices=("off", "fp16", "bf16"))
+    compile: bool = option(False, "compile the net with torch.compile", "--compile", may_change=True)
+    compile_backend: str = option(
+        "inductor", "compiler of torch that does it", "--compile-backend", metavar="NAME", may_change=True
+    )
     engine: str = option(
         "auto",
         "neuron kernels: native (fused), torch (plain loop), auto",

@@ -15,6 +15,7 @@ from ..errors import CheckpointError, SnncoreError
 from ..metric import FiringRate
 from ..metric.sop import Report
 from . import checkpoint, folder, report
+from .compiling import compile_net, readable, uncompile
 from .distributed import Ranks, seed_rank, unused_parameters, wrap
 from .evaluate import Score, evaluate
 from .files import remove_leftovers, replace_file, sole_user
@@ -79,7 +80,7 @@ class Loop:
                     try:
                         return self.go_alone()
                     finally:
-                        self.model = self.stepper.model = self.task.net  # no wrapper outlives the run
+                        self.unwrap()
         except OSError as error:  # a log, say; a checkpoint has its own message
             raise CheckpointError(
                 f"{self.path}: must be writable, got: {error.strerror}; make room, then go on with --resume {self.path}"
@@ -104,9 +105,11 @@ class Loop:
         self.model = self.wrapped() if p.epoch < epochs else self.task.net
         self.stepper.model = self.model
         try:
-            while p.epoch < epochs:
-                self.train_epoch()
-                self.end_epoch()
+            with readable() if self.plan.compile else nullcontext(), self.task.training():
+                while p.epoch < epochs:
+                    self.train_epoch()
+                    self.end_epoch()
+            self.unwrap()  # what measures looks at the parts of the net, which a compiled one does not show
             result = self.measure()
         except Stopped:
             if p.epoch < epochs:
@@ -117,10 +120,21 @@ class Loop:
         return result
 
     def wrapped(self) -> nn.Module:
-        """Return the net as it is trained: on several ranks, with gradients averaged over them."""
+        """Return the net as it is trained: compiled if asked for; on several ranks, with gradients averaged."""
+        unused = self.unused() if self.ranks.size > 1 else []
+        if self.plan.compile:
+            compile_net(self.task.net, self.plan.compile_backend)
+            self.say(f"the net is compiled by {self.plan.compile_backend}, which takes its time in the first steps")
+        return wrap(self.task.net, self.ranks, unused)
+
+    def unwrap(self) -> None:
+        """Let nothing of `wrapped` outlive the training."""
+        uncompile(self.task.net)
+        self.model = self.stepper.model = self.task.net
+
+    def unused(self) -> list[str]:
+        """Return the names of the parameters that get no gradient, on any rank, or whatever else is not empty."""
         how, task, ranks = self.plan.unused_parameters, self.task, self.ranks
-        if ranks.size == 1:
-            return task.net
         unused = ["(not looked for)"] if how == "yes" else []
         if how == "auto":
             task.net.train()
@@ -130,7 +144,7 @@ class Loop:
             if unused:
                 shown = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")
                 self.say(f"parameters without a gradient are looked for at every step: {shown} (--unused-parameters)")
-        return wrap(task.net, ranks, unused)
+        return unused
 
     def train_epoch(self) -> None:
         """Train from the position to the end of its epoch."""

@@ -19,6 +19,7 @@ from ..metric.sop import Report
 from . import checkpoint, folder, report
 from .augment import make_mix
 from .build import Machine, Parts, absolute, build_net, check_sizes, load_parts, set_up_process
+from .compiling import check_backend
 from .config import Config
 from .distributed import Ranks, connected
 from .ema import make_average
@@ -90,6 +91,8 @@ def _plan(c: Config) -> Plan:
         check_gradients=t.check_gradients,
         fp16=t.amp == "fp16",
         unused_parameters=t.unused_parameters,
+        compile=t.compile,
+        compile_backend=t.compile_backend,
         tensorboard=t.tensorboard,
     )
 
@@ -103,6 +106,8 @@ class ConfigTask(Task):
         self.kept = dataclasses.replace(config, train=dataclasses.replace(config.train, resume=None, name=None))
         self.sources = sources
         self.machine = machine
+        if config.train.compile:
+            check_backend(config.train.compile_backend, machine.device)
         self.parts: Parts = load_parts(config.data, config.train.seed, machine.device)
         check_sizes(config, self.parts)
         net = build_net(config, self.parts.train.in_shape, self.parts.train.num_classes)
@@ -150,8 +155,11 @@ class ConfigTask(Task):
 
     def train_output(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return the spikes of the output, [T, B, classes]."""
-        with self.penalty:
-            return forward(model, x, self.config)
+        return forward(model, x, self.config)
+
+    def training(self) -> AbstractContextManager[Any]:
+        """Collect firing rates; around all epochs, since a compiled net has the hooks it had when it was compiled."""
+        return self.penalty
 
     def test_output(self, x: Tensor) -> Tensor:
         """Return likewise."""

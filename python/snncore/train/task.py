@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ class Plan:
     fp16: bool = False
     sync_bn: bool = False
     unused_parameters: str = "auto"
+    compile: bool = False
+    compile_backend: str = "inductor"
     tensorboard: bool = True
 
 
@@ -102,6 +104,10 @@ class Task(ABC):
     @abstractmethod
     def train_output(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return what the losses take of ``model``, in training mode; ``model`` may be a wrapper of ``net``."""
+
+    def training(self) -> AbstractContextManager[Any]:
+        """Return a block in which all epochs run: what is in place around the whole training, and gone after it."""
+        return nullcontext()
 
     @abstractmethod
     def test_output(self, x: Tensor) -> Tensor:

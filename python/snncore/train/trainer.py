@@ -293,6 +293,8 @@ def _plan(args: Namespace, ranks: Ranks) -> Plan:
         clip_grad_norm=args.clip_grad_norm,
         fp16=args.amp == "fp16",
         unused_parameters=args.unused_parameters,
+        compile=args.compile,
+        compile_backend=args.compile_backend,
     )
 
 

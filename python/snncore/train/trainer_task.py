@@ -18,6 +18,7 @@ from ..errors import ArgumentError
 from ..functional import reset_net
 from ..layer import convert_sync_batchnorm
 from ..neuron import BaseNode
+from .compiling import check_backend
 from .config import OptimConfig
 from .distributed import Ranks
 from .ema import WeightAverage, adjusted_decay
@@ -46,6 +47,8 @@ class TrainerTask(Task):
         settings: dict[str, Any],
     ) -> None:
         self.trainer, self.args, self.device, self.saved = trainer, args, device, settings
+        if args.compile:
+            check_backend(args.compile_backend, device)
         train, test = _checked(sets, type(trainer).__name__)
         self.sets: dict[str, Dataset] = {"train": train, "test": test}
         if args.val_split:
@@ -84,10 +87,7 @@ class TrainerTask(Task):
             for module in net.modules():
                 if isinstance(module, BaseNode):
                     module.engine = args.engine
-        net.to(self.device)
-        if args.compile:
-            net.compile()
-        return net
+        return net.to(self.device)
 
     def _average(self) -> WeightAverage | None:
         a = self.args
