@@ -13,6 +13,7 @@ from .ema import WeightAverage, adjusted_decay
 from .loss import LOSSES, make_loss
 from .optim import OPTIMIZERS, make_optimizer, parameter_groups
 from .preset import PRESETS, resolve
+from .recompute import ActivationCheckpointing
 from .regularise import FiringRatePenalty
 from .report import Result
 from .run import fit
@@ -24,6 +25,7 @@ __all__ = [
     "OPTIMIZERS",
     "PRESETS",
     "SCHEDULES",
+    "ActivationCheckpointing",
     "Config",
     "DataConfig",
     "EnergyConfig",

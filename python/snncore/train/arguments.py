@@ -79,6 +79,7 @@ ARGUMENTS: dict[tuple[str, ...], dict[str, Any]] = {
     },
     ("--engine",): _arg("auto", str, "neuron kernels", choices=("auto", "native", "torch")),
     ("--compile",): {**FLAG, "help": "compile the model with torch.compile"},
+    ("--checkpoint-activations",): {**FLAG, "help": "compute blocks once more in the backward pass: less memory"},
     ("--compile-backend",): _arg("inductor", str, "compiler of torch that does it"),
     ("--deterministic",): {
         "action": argparse.BooleanOptionalAction,
@@ -104,7 +105,7 @@ MAY_CHANGE = frozenset(
         "data_path", "device", "workers", "output_dir", "resume", "start_epoch", "cache_dataset", "test_only",
         "world_size", "dist_url", "print_logdir", "clean", "disable_pinmemory", "local_rank", "disable_uda",
         "deterministic", "engine", "compile", "compile_backend", "save_every_steps", "save_every_epochs", "keep",
-        "unused_parameters", "rank_timeout", "set",
+        "checkpoint_activations", "unused_parameters", "rank_timeout", "set",
     }
 )  # fmt: skip
 

@@ -149,6 +149,12 @@ class TrainConfig:
     compile_backend: str = option(
         "inductor", "compiler of torch that does it", "--compile-backend", metavar="NAME", may_change=True
     )
+    checkpoint_activations: bool = option(
+        False,
+        "compute the blocks of the net once more in the backward pass: less memory",
+        "--checkpoint-activations",
+        may_change=True,
+    )
     engine: str = option(
         "auto",
         "neuron kernels: native (fused), torch (plain loop), auto",

@@ -113,12 +113,15 @@ class FiringRatePenalty:
             self._forget()
 
     def _add(self, name: str, module: nn.Module, args: object, output: Tensor) -> None:
-        if not self._open or not torch.is_grad_enabled() or _in_backward():
+        if not self._open or not torch.is_grad_enabled():
             return
         assert isinstance(module, BaseNode)
         if isinstance(module, _SIGNED):
             output = torch.where(output < 0, -output, output)  # not abs, whose gradient is 0 where there is no spike
-        # Sums save no tensors, so a checkpointed part of the net, which is recomputed without them, is not disturbed.
+        if _in_backward():
+            # A checkpointed part of the net is recomputed, and has to save what it saved before: the condition above.
+            # The sums below save no tensors.
+            return
         if module.step_mode == "m":
             self._rates.append(output.mean(0, dtype=torch.float32))
         elif name in self._counts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from .loop import Loop
 from .loss import make_loss
 from .optim import make_optimizer, parameter_groups
 from .position import Position
+from .recompute import make_checkpointing
 from .regularise import make_penalty
 from .report import Result
 from .schedule import learning_rate, set_learning_rate
@@ -115,6 +116,7 @@ class ConfigTask(Task):
         self.optimizer = make_optimizer(parameter_groups(self.net, config.optim), config.optim)
         self.loss_of = make_loss(config.train)
         self.penalty = make_penalty(self.net, config.train)
+        self.checkpointing = make_checkpointing(self.net, config.train.checkpoint_activations, config.train.compile)
         self.average = make_average(self.net, config.train, config.data.batch_size)
         self.test_name = "validation" if self.parts.val else "test"
         self.test_source = self.parts.test.source
@@ -157,9 +159,11 @@ class ConfigTask(Task):
         """Return the spikes of the output, [T, B, classes]."""
         return forward(model, x, self.config)
 
-    def training(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def training(self) -> Iterator[None]:
         """Collect firing rates; around all epochs, since a compiled net has the hooks it had when it was compiled."""
-        return self.penalty
+        with self.checkpointing, self.penalty:
+            yield
 
     def test_output(self, x: Tensor) -> Tensor:
         """Return likewise."""

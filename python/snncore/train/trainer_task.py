@@ -25,6 +25,7 @@ from .ema import WeightAverage, adjusted_decay
 from .evaluate import mixed_precision
 from .optim import parameter_groups
 from .position import Position
+from .recompute import make_checkpointing
 from .report import in_words
 from .task import Batch, Task, main_class, set_batches, top, widened
 
@@ -60,6 +61,7 @@ class TrainerTask(Task):
         self.batch_size = args.batch_size * ranks.size
         self.mix = mixing(self.classes, args.mixup_alpha, args.cutmix_alpha)
         self.net = self._net()
+        self.checkpointing = make_checkpointing(self.net, args.checkpoint_activations, args.compile)
         groups = parameter_groups(
             self.net, OptimConfig(weight_decay=args.weight_decay, norm_weight_decay=args.norm_weight_decay)
         )
@@ -95,6 +97,10 @@ class TrainerTask(Task):
             return None
         decay = adjusted_decay(a.model_ema_decay, self.batch_size, a.model_ema_steps, a.epochs)
         return WeightAverage(self.net, decay, a.model_ema_steps)
+
+    def training(self) -> AbstractContextManager[Any]:
+        """Compute blocks once more in the backward pass, if asked for."""
+        return self.checkpointing
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments."""
