@@ -26,6 +26,7 @@ from snncore.cli.train import main
 from snncore.model import MODELS
 from snncore.train import LOSSES
 from snncore.train.loop import Loop
+from snncore.train.sharded import whole
 
 
 class HalfUsed(nn.Module):
@@ -99,7 +100,7 @@ OWN_MODELS = {
 
 def digest(net: nn.Module) -> str:
     found = hashlib.sha256()
-    for value in net.state_dict().values():
+    for value in whole(net.state_dict()).values():
         found.update(value.numpy().tobytes())
     return found.hexdigest()
 

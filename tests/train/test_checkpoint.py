@@ -28,6 +28,10 @@ def made(seed=0):
     return net, torch.optim.Adam(net.parameters(), lr=0.01)
 
 
+def states(seed=0):
+    return tuple(part.state_dict() for part in made(seed))
+
+
 def step(net, optimizer):
     x = torch.randn(8, 4) + random.random() + float(np.random.standard_normal())
     optimizer.zero_grad()
@@ -40,7 +44,8 @@ def test_a_restored_run_goes_on_bit_for_bit(tmp_path):
     np.random.standard_normal()  # leaves a second number in NumPy's generator
     step(net, optimizer)
     path = tmp_path / "last.pt"
-    checkpoint.save(path, net, optimizer, {"epoch": 1, "step": 2, "sums": {"n": 8, "loss": torch.tensor(0.5)}}, CONFIG)
+    at = {"epoch": 1, "step": 2, "sums": {"n": 8, "loss": torch.tensor(0.5)}}
+    checkpoint.save(path, net.state_dict(), optimizer.state_dict(), at, CONFIG)
     step(net, optimizer)
     other, other_optimizer = made(1)
     random.seed(5), np.random.seed(5), torch.manual_seed(5)
@@ -57,7 +62,7 @@ def test_a_restored_run_goes_on_bit_for_bit(tmp_path):
 
 def saved(folder: Path) -> Path:
     path = folder / "last.pt"
-    checkpoint.save(path, *made(), {"epoch": 0}, CONFIG)
+    checkpoint.save(path, *states(), {"epoch": 0}, CONFIG)
     return path
 
 
@@ -117,7 +122,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch, where):
     else:
         monkeypatch.setattr(os, where, full_disk)
     with pytest.raises(CheckpointError, match=r"No space left on device.*unharmed.*--resume") as caught:
-        checkpoint.save(path, *made(3), {"epoch": 1}, CONFIG)
+        checkpoint.save(path, *states(3), {"epoch": 1}, CONFIG)
     monkeypatch.undo()
     assert str(path) in str(caught.value)
     assert path.read_bytes() == before
@@ -133,7 +138,7 @@ def test_a_write_that_the_system_stops_leaves_the_old_checkpoint(tmp_path):
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
         with pytest.raises(CheckpointError, match="unharmed"):
-            checkpoint.save(path, big, torch.optim.SGD(big.parameters(), lr=0.1), {}, CONFIG)
+            checkpoint.save(path, big.state_dict(), torch.optim.SGD(big.parameters(), lr=0.1).state_dict(), {}, CONFIG)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
@@ -183,7 +188,7 @@ def test_each_rank_gets_its_own_back_and_other_numbers_of_ranks_the_sums(tmp_pat
     ranks = [{"rng": checkpoint.rng_state(), "correct": n, "loss_sum": float(n), "correct5": n} for n in (3, 4)]
     torch.manual_seed(8)
     ranks[1]["rng"] = checkpoint.rng_state()
-    checkpoint.save(path, *made(), {"epoch": 0, "correct": 3}, CONFIG, ranks=ranks)
+    checkpoint.save(path, *states(), {"epoch": 0, "correct": 3}, CONFIG, ranks=ranks)
     torch.manual_seed(99)
     at = checkpoint.restore(path, *made(), checkpoint.load(path), rank, size)
     assert (at["correct"], at["loss_sum"]) == (correct, correct)

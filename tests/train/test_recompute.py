@@ -160,6 +160,7 @@ def test_what_cannot_be_done_is_told():
 COMMON = [
     *("--epochs", "2", "-b", "256", "-T", "3", "--threads", "1", "--device", "cpu", "--no-tensorboard"),
     *("--no-keep-freed-blocks", "--energy-samples", "2", "--channels", "4", "--neuron", "plif"),
+    *("--set", "neuron.args.v_threshold=0.3"),
     *("--firing-rate-strength", "0.5", "--firing-rate-upper", "0.05", "--grad-accum", "2", "--amp", "bf16"),
 ]
 
@@ -168,13 +169,13 @@ def test_a_run_is_the_same_bits(tmp_path, capsys):
     for name, more in (("without", []), ("with", ["--checkpoint-activations"])):
         assert main([*COMMON, *more, "--output-dir", str(tmp_path / name)]) == 0
     one, other = (the_run(tmp_path / name) for name in ("without", "with"))
-    assert metrics(one) == metrics(other)
+    assert metrics(one) == metrics(other) and metrics(one)[1]["train_accuracy"] > 0.15
     contents = [torch.load(path / "last.pt", weights_only=True) for path in (one, other)]
     assert all(torch.equal(contents[0]["model"][key], contents[1]["model"][key]) for key in contents[1]["model"])
     assert (one / "energy.json").read_text() == (other / "energy.json").read_text()
     assert main([*COMMON, "--checkpoint-activations", "--compile", "--compile-backend", "eager"]) == 2
     assert "--checkpoint-activations: must be left out with --compile" in capsys.readouterr().err
-    assert main([*COMMON[:-12], "--model", "mlp", "--checkpoint-activations"]) == 2
+    assert main([*COMMON[:-14], "--model", "mlp", "--checkpoint-activations"]) == 2
     assert "--checkpoint-activations: ActivationCheckpointing.net: must have blocks" in capsys.readouterr().err
 
 

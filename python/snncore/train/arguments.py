@@ -90,6 +90,7 @@ ARGUMENTS: dict[tuple[str, ...], dict[str, Any]] = {
     ("--save-every-epochs",): _arg(0, int, "also keep a checkpoint of every so many epochs"),
     ("--keep",): _arg(0, int, "of these, only so many, the newest; 0: all"),
     ("--unused-parameters",): _arg("auto", str, "with several ranks; see snncore-train", choices=("auto", "yes", "no")),
+    ("--parallel",): _arg("ddp", str, "several ranks: copies of the net or parts of it", choices=("ddp", "fsdp")),
     ("--rank-timeout",): _arg(600.0, float, "seconds that a rank waits for the others"),
     ("--set",): {
         "action": "append",
@@ -105,7 +106,8 @@ MAY_CHANGE = frozenset(
         "data_path", "device", "workers", "output_dir", "resume", "start_epoch", "cache_dataset", "test_only",
         "world_size", "dist_url", "print_logdir", "clean", "disable_pinmemory", "local_rank", "disable_uda",
         "deterministic", "engine", "compile", "compile_backend", "save_every_steps", "save_every_epochs", "keep",
-        "checkpoint_activations", "unused_parameters", "rank_timeout", "set",
+        "checkpoint_activations", "unused_parameters", "parallel", "rank_timeout",
+        "set",
     }
 )  # fmt: skip
 

@@ -30,6 +30,7 @@ from torch.optim import Optimizer
 
 from ..errors import CheckpointError
 from .files import replace_file
+from .sharded import like, optimizer_like
 
 __all__ = ["load", "load_weights", "restore", "restore_rng", "rng_state", "save"]
 
@@ -40,8 +41,8 @@ _SUMS = ("loss_sum", "correct", "correct5")
 
 def save(
     path: Path,
-    net: nn.Module,
-    optimizer: Optimizer,
+    model: Mapping[str, Any],
+    optimizer: Mapping[str, Any],
     position: Mapping[str, Any],
     config: dict[str, Any],
     *,
@@ -53,8 +54,8 @@ def save(
 
     Args:
         path: the file.
-        net: its state_dict is saved.
-        optimizer: likewise.
+        model: the state_dict of the net, whole.
+        optimizer: that of the optimiser.
         position: plain values and tensors only.
         config: ``to_dict`` of the configuration.
         ranks: what each rank alone knows; by default there is one, and ``rng`` is all it knows.
@@ -67,8 +68,8 @@ def save(
     content = {
         "format": FORMAT,
         "config": config,
-        "model": net.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "model": dict(model),
+        "optimizer": dict(optimizer),
         "position": dict(position),
         "ranks": [dict(own) for own in ranks] or [{"rng": rng_state()}],
         "scaler": dict(scaler or {}),
@@ -136,7 +137,7 @@ def load_weights(path: Path, net: nn.Module, content: Mapping[str, Any]) -> None
         CheckpointError: names or shapes are not those of ``net``.
     """
     try:
-        net.load_state_dict(content["model"])
+        net.load_state_dict(like(content["model"], net.state_dict()))
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise CheckpointError(
@@ -155,7 +156,7 @@ def restore(
     """
     load_weights(path, net, content)
     try:
-        optimizer.load_state_dict(content["optimizer"])
+        optimizer.load_state_dict(optimizer_like(content["optimizer"], optimizer))
     except (ValueError, KeyError) as error:
         raise CheckpointError(
             f"{path}: must hold the state of this optimiser, got another's ({error}); use the settings of that run"

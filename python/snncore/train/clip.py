@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from ..errors import ArgumentError, NumericError
 
 __all__ = ["clip_gradients", "non_finite"]
+
+T = TypeVar("T", bound=Tensor)
 
 
 def clip_gradients(
@@ -44,15 +47,17 @@ def clip_gradients(
         return None
     norm = None
     if check:
-        norm = torch.nn.utils.get_total_norm(gradients)
-        if not bool(torch.isfinite(_whole(norm))):
+        norm = _total_norm(gradients)
+        if not bool(torch.isfinite(norm)):
             raise NumericError(_told(net))
     if max_value is not None:
-        torch.nn.utils.clip_grad_value_(having, max_value)
+        for alike in _alike(having):
+            torch.nn.utils.clip_grad_value_(alike, max_value)
     if max_norm is not None:
-        norm = torch.nn.utils.get_total_norm(gradients) if norm is None or max_value is not None else norm
-        torch.nn.utils.clip_grads_with_norm_(having, max_norm, norm)
-    return None if norm is None else _whole(norm)
+        norm = _total_norm(gradients) if norm is None or max_value is not None else norm
+        for alike in _alike(having):
+            torch.nn.utils.clip_grads_with_norm_(alike, max_norm, norm)
+    return norm
 
 
 def non_finite(net: nn.Module) -> list[tuple[str, int, int]]:
@@ -60,15 +65,29 @@ def non_finite(net: nn.Module) -> list[tuple[str, int, int]]:
     return list(_non_finite(net))
 
 
-def _whole(norm: Tensor) -> Tensor:
-    """Return the norm of all shards: of a net under ``fully_shard`` it is a DTensor."""
-    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+def _whole(value: Tensor) -> Tensor:
+    """Return the value of all shards together: of a net under ``fully_shard`` it is a DTensor."""
+    return value.full_tensor() if hasattr(value, "full_tensor") else value
+
+
+def _alike(tensors: Sequence[T]) -> list[list[T]]:
+    """Return ``tensors`` grouped for foreach functions, which take either shards or whole ones."""
+    groups: dict[bool, list[T]] = {}
+    for tensor in tensors:
+        groups.setdefault(hasattr(tensor, "full_tensor"), []).append(tensor)
+    return list(groups.values())
+
+
+def _total_norm(gradients: Sequence[Tensor]) -> Tensor:
+    """Return the norm of all ``gradients`` [], shards or not."""
+    norms = [_whole(torch.nn.utils.get_total_norm(alike)) for alike in _alike(gradients)]
+    return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
 
 
 def _non_finite(net: nn.Module) -> Iterator[tuple[str, int, int]]:
     for name, parameter in net.named_parameters():
         if parameter.grad is not None:
-            bad = int((~torch.isfinite(parameter.grad)).sum())
+            bad = int(_whole((~torch.isfinite(parameter.grad)).sum()))
             if bad:
                 yield name, bad, parameter.grad.numel()
 
@@ -78,7 +97,7 @@ def _told(net: nn.Module) -> str:
     if not found:  # finite elements whose squares together are not
         biggest = max(
             (
-                (float(p.grad.abs().max()), name)
+                (float(_whole(p.grad.abs().max())), name)
                 for name, p in net.named_parameters()
                 if p.grad is not None and p.numel()
             )
@@ -88,9 +107,8 @@ def _told(net: nn.Module) -> str:
         named = ", ".join(f"{name} ({bad} of {of})" for name, bad, of in found[:3])
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         got = f"inf or nan in {named}{more}"
-    wrong = [
-        name for name, t in chain(net.named_parameters(), net.named_buffers()) if not bool(torch.isfinite(t).all())
-    ]
+    tensors = chain(net.named_parameters(), net.named_buffers())
+    wrong = [name for name, tensor in tensors if not bool(_whole(torch.isfinite(tensor).all()))]
     already = f"; not finite already: {', '.join(wrong[:3])}" if wrong else ""
     return (
         f"gradients: must be finite, got {got}{already}; lower the learning rate, bound the gradients from the start "

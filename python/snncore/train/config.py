@@ -205,6 +205,14 @@ class TrainConfig:
         choices=("auto", "yes", "no"),
         may_change=True,
     )
+    parallel: str = option(
+        "ddp",
+        "several ranks: each has the whole net (ddp), or they divide its parameters, gradients and optimiser states "
+        "(fsdp): for nets that outgrow one GPU",
+        "--parallel",
+        choices=("ddp", "fsdp"),
+        may_change=True,
+    )
     rank_timeout: float = option(
         600.0, "seconds that a rank waits for the others", "--rank-timeout", above=0, may_change=True
     )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ArgumentError, CheckpointError, StateError
+from .sharded import like
 
 if TYPE_CHECKING:
     from .config import TrainConfig
@@ -143,7 +144,7 @@ class WeightAverage:
                 f"WeightAverage.state: must have updates and average, got {', '.join(map(str, state)) or 'nothing'}; "
                 "use a checkpoint of a run with an average"
             )
-        _put(self._average, self._fitting(state["average"], "state", CheckpointError))
+        _put(self._average, like(self._fitting(state["average"], "state", CheckpointError), self._average))
         self.updates = int(state["updates"])
 
     def _copy(self, names: list[str], present: Mapping[str, Tensor]) -> None:

@@ -22,6 +22,7 @@ from .files import remove_leftovers, replace_file, sole_user
 from .log import RunLog, progress_bar
 from .position import Position
 from .report import Result, Speed
+from .sharded import held, is_sharded, whole
 from .stepper import Stepper
 from .stop import Stopped, StopSignal
 from .task import Batch, Plan, Task
@@ -50,6 +51,7 @@ class Loop:
             task.optimizer,
             fp16=plan.fp16,
             clip={"max_norm": plan.clip_grad_norm, "max_value": plan.clip_grad_value, "check": plan.check_gradients},
+            ranks=ranks.size,
         )
         self.position = Position(epoch=0 if resumed else plan.start_epoch)
         for _ in range(self.position.epoch):
@@ -121,6 +123,10 @@ class Loop:
 
     def wrapped(self) -> nn.Module:
         """Return the net as it is trained: compiled if asked for; on several ranks, with gradients averaged."""
+        if is_sharded(self.task.net):
+            mine, all_ = held(self.task.net)
+            self.say(f"the net is divided: rank 0 has {mine:,} of {all_:,} parameters, with gradients and states")
+            return self.task.net
         unused = self.unused() if self.ranks.size > 1 else []
         if self.plan.compile:
             compile_net(self.task.net, self.plan.compile_backend)
@@ -232,7 +238,7 @@ class Loop:
             firing_rate={name: fired / chances if chances else 0.0 for name, (fired, chances) in counts.items()},
             train_images_per_s=self.train_speed.images_per_s,
             test_images_per_s=self.test_speed.images_per_s,
-            energy=self.energy() if self.ranks.first else None,
+            energy=self.energy(),
         )
         self.stop.check()
         if self.ranks.first:
@@ -242,7 +248,15 @@ class Loop:
     def energy(self) -> Report | None:
         """Count the operations of the present weights on some of the test set, and write energy.json."""
         path = self.path / folder.ENERGY
+        if not self.ranks.first:
+            return None
         path.unlink(missing_ok=True)  # of a run that went on since
+        if is_sharded(self.task.net):
+            self.say(
+                "operations and energy were not counted: one rank alone cannot run a sharded net; snncore-profile "
+                f"{self.path} counts them"
+            )
+            return None
         try:
             found = self.task.energy(self.stop.check_here)
         except SnncoreError as error:  # a figure that cannot be had is no reason to lose a trained net
@@ -278,16 +292,18 @@ class Loop:
         """Write the checkpoint ``name`` of the present position, with the random numbers and sums of every rank."""
         own = {"rng": checkpoint.rng_state(), **self.position.sums()}
         everyone = self.ranks.gather(own)
+        model, optimizer = whole(self.task.net.state_dict()), whole(self.task.optimizer.state_dict())
+        extra = whole(self.task.state())
         if self.ranks.first:
             checkpoint.save(
                 self.path / name,
-                self.task.net,
-                self.task.optimizer,
+                model,
+                optimizer,
                 self.position.to_dict(),
                 self.task.settings(),
                 ranks=everyone,
                 scaler=self.stepper.state_dict(),
-                extra=self.task.state(),
+                extra=extra,
             )
 
     def say(self, line: str) -> None:

@@ -18,7 +18,7 @@ from ..errors import ArgumentError, ConfigError, StateError
 from ..layer.base import StatefulModule
 from ..neuron import BaseNode
 
-__all__ = ["ActivationCheckpointing", "make_checkpointing"]
+__all__ = ["ActivationCheckpointing", "make_checkpointing", "parts_of"]
 
 _SYNAPSES = (nn.Linear, nn.modules.conv._ConvNd)
 
@@ -100,11 +100,16 @@ def make_checkpointing(net: nn.Module, wanted: bool, compiles: bool) -> contextl
         raise ConfigError(f"--checkpoint-activations: {error}") from None
 
 
+def parts_of(net: nn.Module) -> list[tuple[str, list[nn.Module]]]:
+    """Return name and modules of every part of ``net``, as `ActivationCheckpointing` says; none if it has no blocks."""
+    return [(part.name, part.modules) for _, forward in _forwards("", net, True) for part in forward.parts]
+
+
 class _Part:
     """Computes ``run`` of one tensor, keeping only that tensor if gradients are wanted."""
 
     def __init__(self, name: str, modules: list[nn.Module], run: Callable[..., Any]) -> None:
-        self.name, self._run = name, run
+        self.name, self.modules, self._run = name, modules, run
         self._inner = [inner for module in modules for inner in module.modules()]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

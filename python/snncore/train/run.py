@@ -33,6 +33,7 @@ from .recompute import make_checkpointing
 from .regularise import make_penalty
 from .report import Result
 from .schedule import learning_rate, set_learning_rate
+from .sharded import check_fsdp, is_sharded, shard
 from .task import Batch, Plan, Task, main_class, set_batches, top, widened
 
 __all__ = ["ConfigTask", "fit"]
@@ -64,7 +65,7 @@ def fit(config: Config, sources: Mapping[str, str] | None = None) -> Result:
             )
         machine = set_up_process(config.train, ranks)
         resumed = ranks.from_first(lambda: _found(config))
-        task = ConfigTask(config, sources, machine)
+        task = ConfigTask(config, sources, machine, ranks)
         path = resumed.parent if resumed else ranks.from_first(lambda: folder.new_folder(config))
         return Loop(task, _plan(config), ranks, path, resumed).go()
 
@@ -101,7 +102,7 @@ def _plan(c: Config) -> Plan:
 class ConfigTask(Task):
     """What a `Config` says: images of the tables with their transforms, a net of the tables, a loss on its spikes."""
 
-    def __init__(self, config: Config, sources: Mapping[str, str] | None, machine: Machine) -> None:
+    def __init__(self, config: Config, sources: Mapping[str, str] | None, machine: Machine, ranks: Ranks) -> None:
         self.config = config
         # what may be another thing next time is not part of what is kept
         self.kept = dataclasses.replace(config, train=dataclasses.replace(config.train, resume=None, name=None))
@@ -112,7 +113,12 @@ class ConfigTask(Task):
         self.parts: Parts = load_parts(config.data, config.train.seed, machine.device)
         check_sizes(config, self.parts)
         net = build_net(config, self.parts.train.in_shape, self.parts.train.num_classes)
-        self.net = (convert_sync_batchnorm(net) if config.train.sync_bn else net).to(machine.device)
+        net = convert_sync_batchnorm(net) if config.train.sync_bn else net
+        if config.train.parallel == "fsdp" and ranks.size > 1:
+            check_fsdp(config.train.amp, config.train.compile)
+            self.net = shard(net, ranks, machine.device)
+        else:
+            self.net = net.to(machine.device)
         self.optimizer = make_optimizer(parameter_groups(self.net, config.optim), config.optim)
         self.loss_of = make_loss(config.train)
         self.penalty = make_penalty(self.net, config.train)
@@ -153,6 +159,7 @@ class ConfigTask(Task):
             mix=self.mix if train else None,
             repeats=c.data.ra_reps if train else 1,
             workers=c.data.workers,
+            even=is_sharded(self.net),
         )
 
     def train_output(self, model: nn.Module, x: Tensor) -> Tensor:

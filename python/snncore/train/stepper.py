@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from ..errors import NumericError
 from .clip import clip_gradients, non_finite
+from .sharded import average_replicated, is_sharded
 
 __all__ = ["Stepper"]
 
@@ -30,18 +31,22 @@ class Stepper:
         optimizer: of its parameters.
         fp16: scale the loss so that small gradients are not lost in float16 (`torch.amp.GradScaler`).
         clip: bounds ``max_norm``, ``max_value`` and ``check`` of `clip_gradients`.
+        ranks: how many there are; of use for a sharded net.
 
     Attributes:
         skipped: steps passed over since this was last set to 0. An optimiser with ``fused=True`` passes over within its
             kernel, which is not counted.
     """
 
-    def __init__(self, model: nn.Module, optimizer: Optimizer, *, fp16: bool, clip: dict[str, Any]) -> None:
+    def __init__(
+        self, model: nn.Module, optimizer: Optimizer, *, fp16: bool, clip: dict[str, Any], ranks: int = 1
+    ) -> None:
         device = next(model.parameters()).device.type
         self.model = model
         self.optimizer = optimizer
         self.scaler = torch.amp.GradScaler(device, enabled=fp16)
         self.clip = clip
+        self.ranks = ranks
         self.skipped = 0
         self._taken = False
         optimizer.register_step_post_hook(self._note)  # asking the scaler instead would wait for the device once more
@@ -52,6 +57,8 @@ class Stepper:
     @contextlib.contextmanager
     def part(self, is_last: bool) -> Iterator[None]:
         """Surround forward and backward of a part of a batch: only after the last the ranks exchange gradients."""
+        if is_sharded(self.model):
+            self.model.set_requires_gradient_sync(is_last)  # type: ignore[operator]
         wrapped = isinstance(self.model, nn.parallel.DistributedDataParallel)
         with contextlib.nullcontext() if is_last or not wrapped else self.model.no_sync():  # type: ignore[operator]
             yield
@@ -66,6 +73,8 @@ class Stepper:
         Raises:
             NumericError: the gradients are not finite however little the loss is scaled; names their parameters.
         """
+        if is_sharded(self.model):
+            average_replicated(self.model, self.ranks)
         if any(self.clip.values()):
             self.scaler.unscale_(self.optimizer)
             clip = {**self.clip, "check": self.clip.get("check") and not self.scaler.is_enabled()}

@@ -22,7 +22,7 @@ from ..metric.sop import Report
 from .distributed import Ranks
 from .position import Position
 
-__all__ = ["Batch", "Plan", "Task", "main_class", "places_of_rank", "set_batches", "top", "widened"]
+__all__ = ["Batch", "Plan", "Task", "even_parts", "main_class", "places_of_rank", "set_batches", "top", "widened"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +197,27 @@ def places_of_rank(order: Tensor, batch_size: int, start: int, ranks: Ranks) -> 
         yield batch[ranks.part(len(batch))], len(batch)
 
 
+def even_parts(order: Tensor, batch_size: int, ranks: Ranks) -> Iterator[tuple[Tensor, int]]:
+    """Yield as `places_of_rank`, but with as many batches on all ranks, each of at least one sample.
+
+    Raises:
+        ConfigError: there are fewer samples than ranks.
+    """
+    n, size = len(order), ranks.size
+    if n < size:
+        raise ConfigError(
+            f"--parallel fsdp: must have a sample for each of the {size} ranks in an evaluation, got {n}; use more "
+            "samples, fewer ranks, or --parallel ddp"
+        )
+    shares = [order[Ranks(rank, size).part(n)] for rank in range(size)]  # of two lengths at most, and that differ by 1
+    few, many = len(shares[-1]), len(shares[0])
+    asked = -(-batch_size // size)
+    each = next(b for b in (*range(asked, 0, -1), *range(asked + 1, many + 1)) if -(-few // b) == -(-many // b))
+    pieces = [[share[i : i + each] for i in range(0, len(share), each)] for share in shares]
+    for cut in zip(*pieces, strict=True):
+        yield cut[ranks.rank], sum(len(places) for places in cut)
+
+
 def set_batches(
     data: Dataset,
     batch_size: int,
@@ -210,6 +231,7 @@ def set_batches(
     repeats: int = 1,
     workers: int | None = None,
     shuffle: bool = True,
+    even: bool = False,
 ) -> Iterator[Batch | None]:
     """Yield this rank's parts of the batches of ``batch_size`` samples from ``start`` on; see `Task.batches`.
 
@@ -225,6 +247,11 @@ def set_batches(
         repeats: likewise; for one rank.
         workers: likewise.
         shuffle: False: while training too, samples come as they lie.
+        even: if not ``train``: cut the part so that all ranks have as many batches, and none has None, as the ranks of
+            a sharded net need, who can run it only together. A batch may then be smaller or larger.
+
+    Raises:
+        ConfigError: ``repeats`` on several ranks, or fewer samples than ranks where they have to be ``even``.
     """
     shuffle = shuffle and train
     shared = {"seed": seed, "epoch": epoch, "mix": mix, "workers": workers}
@@ -238,7 +265,8 @@ def set_batches(
             "train without, or on one"
         )
     order = Batches(data, batch_size, shuffle=shuffle, seed=seed, epoch=epoch).order
-    parts = list(places_of_rank(order, batch_size, 0, ranks))
+    cut = even_parts(order, batch_size, ranks) if even and not train else places_of_rank(order, batch_size, 0, ranks)
+    parts = list(cut)
     given = {**shared, "shuffle": False, "rank": ranks.rank, "world_size": ranks.size, "uneven": "given"}
     mine = [places for places, _ in parts if len(places)]
     found: Iterator[tuple[Tensor, Tensor]] = iter(())

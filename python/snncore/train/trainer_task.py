@@ -27,6 +27,7 @@ from .optim import parameter_groups
 from .position import Position
 from .recompute import make_checkpointing
 from .report import in_words
+from .sharded import check_fsdp, is_sharded, shard
 from .task import Batch, Task, main_class, set_batches, top, widened
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class TrainerTask(Task):
         self.classes = train.num_classes
         self.batch_size = args.batch_size * ranks.size
         self.mix = mixing(self.classes, args.mixup_alpha, args.cutmix_alpha)
-        self.net = self._net()
+        self.net = self._net(ranks)
         self.checkpointing = make_checkpointing(self.net, args.checkpoint_activations, args.compile)
         groups = parameter_groups(
             self.net, OptimConfig(weight_decay=args.weight_decay, norm_weight_decay=args.norm_weight_decay)
@@ -69,7 +70,7 @@ class TrainerTask(Task):
         self.scheduler = trainer.set_lr_scheduler(args, self.optimizer)
         self.average = self._average()
 
-    def _net(self) -> nn.Module:
+    def _net(self, ranks: Ranks) -> nn.Module:
         args = self.args
         net = self.trainer.load_model(args, self.classes)
         if not isinstance(net, nn.Module):
@@ -89,6 +90,9 @@ class TrainerTask(Task):
             for module in net.modules():
                 if isinstance(module, BaseNode):
                     module.engine = args.engine
+        if args.parallel == "fsdp" and ranks.size > 1:
+            check_fsdp(args.amp, args.compile)
+            return shard(net, ranks, self.device)
         return net.to(self.device)
 
     def _average(self) -> WeightAverage | None:
@@ -129,6 +133,7 @@ class TrainerTask(Task):
             repeats=a.ra_reps if train and a.ra_sampler else 1,
             workers=a.workers,
             shuffle=a.shuffle,
+            even=is_sharded(self.net),
         )
 
     def _output(self, model: nn.Module, x: Tensor, prepare: Callable[[Namespace, Tensor], Tensor]) -> Tensor:
