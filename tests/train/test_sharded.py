@@ -14,7 +14,8 @@ from test_ranks_train import two
 from test_resume import metrics, the_run
 
 from snncore.cli.train import main
-from snncore.data import load
+from snncore.data import Batches, load
+from snncore.encoding import direct
 from snncore.errors import ConfigError
 from snncore.model import MODELS
 from snncore.profile import load as load_saved
@@ -33,7 +34,10 @@ COMMON = [
     *("--clip-grad-norm", "1", "--clip-grad-value", "0.5"),
     *("--save-every-epochs", "1", "--check-gradients"),
 ]
-AVERAGED = [*COMMON, "--epochs", "2", "--model-ema", "--model-ema-steps", "2", "--grad-accum", "2"]
+AVERAGED = [
+    *(*COMMON, "--epochs", "2", "--opt", "adam", "--lr", "0.02", "--grad-accum", "2"),
+    *("--model-ema", "--model-ema-steps", "2", "--model-ema-decay", "0.998"),
+]
 CHAIN = [*COMMON, "--sync-bn", "--opt", "adam", "--lr", "0.01"]
 FSDP = ["--parallel", "fsdp"]
 
@@ -105,6 +109,19 @@ def test_a_divided_net_learns_what_copies_do(runs, name):
     assert ("the net is compiled" in log) == (name == "compiled")
     assert (runs[name] / "energy.json").exists() == (name == "compiled")
     assert ("snncore-profile" in log) == (name != "compiled")
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp"])
+def test_all_ranks_measure_the_average_that_is_kept(runs, name):
+    """With the running statistics of rank 0, not those that each rank averaged itself."""
+    *epochs, last = metrics(runs[name])
+    best = max(epochs, key=lambda line: line["ema_test_accuracy"])
+    assert (last["best_ema_test_accuracy"], last["best_ema_epoch"]) == (best["ema_test_accuracy"], best["epoch"])
+    saved = load_saved(runs[name] / "best_ema.pt")
+    (x, label) = next(iter(Batches(saved.test, len(saved.test), shuffle=False, seed=0)))
+    with torch.no_grad():
+        loss = ce_double(saved.net(direct(x, 3)), label)
+    assert loss.item() == pytest.approx(best["ema_test_loss"], rel=1e-9) and loss < 2.3
 
 
 def test_one_rank_and_divided_ones_go_on_with_each_others_checkpoints(runs, tmp_path):

@@ -10,6 +10,7 @@ A checkpoint is a dict of plain values and tensors, so ``torch.load(path, weight
     ranks      for each rank: states of Python's, NumPy's and torch's generators, and its own sums of the running epoch
     scaler     state_dict of the loss scaler; empty without one
     extra      what else the task keeps: a scheduler, averaged weights
+    weights    only where ``model`` is not what is trained: what it is, as "ema"; such a one is to be used, not resumed
 
 Format 1, which knew one rank only, is read too: it has ``rng`` instead of the last three.
 """
@@ -49,6 +50,7 @@ def save(
     ranks: Sequence[Mapping[str, Any]] = (),
     scaler: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
+    weights: str | None = None,
 ) -> None:
     """Write a checkpoint to ``path``, replacing an older one only once the new one is safe on the disk.
 
@@ -61,6 +63,7 @@ def save(
         ranks: what each rank alone knows; by default there is one, and ``rng`` is all it knows.
         scaler: state of the loss scaler.
         extra: further plain values and tensors.
+        weights: what ``model`` is, if it is not what is trained.
 
     Raises:
         CheckpointError: it cannot be written; what ``path`` held before is still there.
@@ -74,6 +77,7 @@ def save(
         "ranks": [dict(own) for own in ranks] or [{"rng": rng_state()}],
         "scaler": dict(scaler or {}),
         "extra": dict(extra or {}),
+        **({"weights": weights} if weights else {}),
     }
     try:
         replace_file(path, lambda file: torch.save(content, file))
@@ -153,7 +157,15 @@ def restore(
 
     If the run had as many ranks, each gets its random numbers and its sums back, so that it goes on bit for bit.
     Otherwise rank 0 gets the sums of all, and the generators stay as they are.
+
+    Raises:
+        CheckpointError: it is another net's or optimiser's, or the weights in it are not those that were trained.
     """
+    if "weights" in content:
+        raise CheckpointError(
+            f"{path}: must hold the weights that were trained, got others ({content['weights']}) for use alone; go on "
+            f"with --resume {path.parent} or one of its other checkpoints"
+        )
     load_weights(path, net, content)
     try:
         optimizer.load_state_dict(optimizer_like(content["optimizer"], optimizer))

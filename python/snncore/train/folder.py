@@ -5,6 +5,7 @@ log.txt        what the console shows, with dates
 metrics.jsonl  one line for each epoch
 last.pt        the newest checkpoint
 best.pt        the checkpoint with the best accuracy
+best_ema.pt    the one whose averaged weights have the best accuracy, with these in the place of the net's own
 epoch-N.pt     that of epoch N, where such are kept
 energy.json    operations and energy of the best weights, once the run is done
 """
@@ -27,6 +28,7 @@ __all__ = [
     "LAST",
     "LOG",
     "METRICS",
+    "best_name",
     "check_unchanged",
     "epoch_name",
     "find",
@@ -68,6 +70,11 @@ def make_folder(parent: Path, base: str) -> Path:
             raise ConfigError(
                 f"train.output_dir: must be writable, got {str(path.parent)!r} ({error.strerror}); choose another"
             ) from None
+
+
+def best_name(of: str) -> str:
+    """Return the name of the best checkpoint of further weights called ``of``."""
+    return f"best_{of}.pt"
 
 
 def epoch_name(epoch: int) -> str:

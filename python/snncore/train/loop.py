@@ -15,17 +15,18 @@ from ..errors import CheckpointError, SnncoreError
 from ..metric import FiringRate
 from ..metric.sop import Report
 from . import checkpoint, folder, report
-from .compiling import compile_net, readable, uncompile
-from .distributed import Ranks, seed_rank, unused_parameters, wrap
+from .compiling import readable, uncompile
+from .distributed import Ranks, seed_rank
 from .evaluate import Score, evaluate
 from .files import remove_leftovers, replace_file, sole_user
 from .log import RunLog, progress_bar
 from .position import Position
 from .report import Result, Speed
-from .sharded import held, is_sharded, whole
+from .sharded import is_sharded, whole
 from .stepper import Stepper
 from .stop import Stopped, StopSignal
 from .task import Batch, Plan, Task
+from .wrapping import wrapped
 
 __all__ = ["Loop"]
 
@@ -104,7 +105,7 @@ class Loop:
         for line in [*self.task.opening(self.path, self.resumed, p, self.ranks), *self.notes]:
             self.say(line)
         self.save(folder.LAST)  # from here on there is always one to go on from
-        self.model = self.wrapped() if p.epoch < epochs else self.task.net
+        self.model = wrapped(self.task, self.plan, self.ranks, self.say) if p.epoch < epochs else self.task.net
         self.stepper.model = self.model
         try:
             with readable() if self.plan.compile else nullcontext(), self.task.training():
@@ -121,36 +122,10 @@ class Loop:
             self.say(line)
         return result
 
-    def wrapped(self) -> nn.Module:
-        """Return the net as it is trained: compiled if asked for; on several ranks, with gradients averaged."""
-        if is_sharded(self.task.net):
-            mine, all_ = held(self.task.net)
-            self.say(f"the net is divided: rank 0 has {mine:,} of {all_:,} parameters, with gradients and states")
-            return self.task.net
-        unused = self.unused() if self.ranks.size > 1 else []
-        if self.plan.compile:
-            compile_net(self.task.net, self.plan.compile_backend)
-            self.say(f"the net is compiled by {self.plan.compile_backend}, which takes its time in the first steps")
-        return wrap(self.task.net, self.ranks, unused)
-
     def unwrap(self) -> None:
-        """Let nothing of `wrapped` outlive the training."""
+        """Let nothing of what was put around the net for the training outlive it."""
         uncompile(self.task.net)
         self.model = self.stepper.model = self.task.net
-
-    def unused(self) -> list[str]:
-        """Return the names of the parameters that get no gradient, on any rank, or whatever else is not empty."""
-        how, task, ranks = self.plan.unused_parameters, self.task, self.ranks
-        unused = ["(not looked for)"] if how == "yes" else []
-        if how == "auto":
-            task.net.train()
-            batch = next(b for b in task.batches("train", ranks) if b is not None)
-            found = unused_parameters(task.net, lambda net: task.train_output(net, batch.x).float().sum())
-            unused = sorted({name for names in ranks.gather(found) for name in names})
-            if unused:
-                shown = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")
-                self.say(f"parameters without a gradient are looked for at every step: {shown} (--unused-parameters)")
-        return unused
 
     def train_epoch(self) -> None:
         """Train from the position to the end of its epoch."""
@@ -193,15 +168,13 @@ class Loop:
         p, name = self.position, self.task.test_name
         self.same_buffers()
         score = self.evaluate(name)
-        others = {}
-        for key, weights in self.task.others().items():
-            with weights():
-                others[key] = self.evaluate(name, f"{key} {name}")
+        others = {key: self.evaluate_other(key, name) for key in self.task.others()}
         record = report.epoch_record(p, self.totals(), score, others, name, self.epoch_speed, self.task.classes)
         skipped, self.stepper.skipped = self.stepper.skipped, 0
         if self.plan.fp16:
             record["skipped_steps"] = skipped
         is_best = p.next_epoch(score.accuracy)
+        best_others = [key for key, other in others.items() if p.best_other(key, other.accuracy)]
         self.task.after_epoch()
         if self.ranks.first:
             self.log.metrics(record)
@@ -213,6 +186,8 @@ class Loop:
             self.say(f"the train loss is {record['train_loss']}: a lower --lr may help")
         if is_best:  # before last.pt, which must never tell of a best.pt that is not there
             self.save(folder.BEST)
+        for key in best_others:
+            self.save(folder.best_name(key), key)
         if self.plan.save_every_epochs and p.epoch % self.plan.save_every_epochs == 0:
             self.save(folder.epoch_name(p.epoch))
             if self.ranks.first:
@@ -223,8 +198,8 @@ class Loop:
         """Measure the last weights and the best ones on the test set, and how often the neurons of the best fire."""
         p, task = self.position, self.task
         last = p.latest if task.test_name == "test" else self.evaluate("test").accuracy
-        best_path = self.path / folder.BEST
-        checkpoint.load_weights(best_path, task.net, checkpoint.load(best_path))
+        others = {key: self.measure_best(folder.best_name(key)) for key in p.best_others}
+        self.load_best(folder.BEST)
         with FiringRate(task.net) as rate:
             best = self.evaluate("test").accuracy
         counts = self.ranks.merge_counts(rate.counts())
@@ -239,11 +214,27 @@ class Loop:
             train_images_per_s=self.train_speed.images_per_s,
             test_images_per_s=self.test_speed.images_per_s,
             energy=self.energy(),
+            others={key: (accuracy, int(p.best_others[key][1])) for key, accuracy in others.items()},
         )
         self.stop.check()
         if self.ranks.first:
             self.log.metrics(report.final_record(result))
         return result
+
+    def load_best(self, name: str) -> None:
+        """Put the weights of the checkpoint ``name`` of this run into the net."""
+        checkpoint.load_weights(self.path / name, self.task.net, checkpoint.load(self.path / name))
+
+    def measure_best(self, name: str) -> float:
+        """Return the accuracy on the test set of the weights in the checkpoint ``name``."""
+        self.load_best(name)
+        return self.evaluate("test").accuracy
+
+    def evaluate_other(self, key: str, part: str) -> Score:
+        """Return the score of the further weights ``key``, which are those of rank 0."""
+        with self.task.others()[key]():
+            self.same_buffers()
+            return self.evaluate(part, f"{key} {part}")
 
     def energy(self) -> Report | None:
         """Count the operations of the present weights on some of the test set, and write energy.json."""
@@ -288,11 +279,16 @@ class Loop:
             for buffer in self.task.net.buffers():
                 torch.distributed.broadcast(buffer, src=0)
 
-    def save(self, name: str) -> None:
-        """Write the checkpoint ``name`` of the present position, with the random numbers and sums of every rank."""
+    def save(self, name: str, of: str | None = None) -> None:
+        """Write the checkpoint ``name`` of the present position, with the random numbers and sums of every rank.
+
+        Its weights are the net's, or the further weights that the task calls ``of``.
+        """
         own = {"rng": checkpoint.rng_state(), **self.position.sums()}
         everyone = self.ranks.gather(own)
-        model, optimizer = whole(self.task.net.state_dict()), whole(self.task.optimizer.state_dict())
+        with self.task.others()[of]() if of else nullcontext():
+            model = whole(_copied(self.task.net.state_dict()) if of else self.task.net.state_dict())
+        optimizer = whole(self.task.optimizer.state_dict())
         extra = whole(self.task.state())
         if self.ranks.first:
             checkpoint.save(
@@ -304,6 +300,7 @@ class Loop:
                 ranks=everyone,
                 scaler=self.stepper.state_dict(),
                 extra=extra,
+                weights=of,
             )
 
     def say(self, line: str) -> None:
@@ -314,3 +311,8 @@ class Loop:
     def bar(self, total: int, initial: int, title: str) -> AbstractContextManager[Any]:
         """Return a progress bar, on rank 0."""
         return progress_bar(total, initial, title, hide=not self.ranks.first)
+
+
+def _copied(state: dict[str, Any]) -> dict[str, Any]:
+    """Return ``state`` with copies of its tensors, which outlive what is done to the net."""
+    return {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in state.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -28,6 +28,7 @@ class Position:
         best_epoch: its epoch, from 1.
         latest: accuracy after the last epoch, likewise.
         lines: lines of metrics.jsonl that belong to this position.
+        best_others: of further weights (an average), by name: [best accuracy so far, its epoch].
     """
 
     epoch: int = 0
@@ -41,6 +42,7 @@ class Position:
     best_epoch: int = 0
     latest: float | None = None
     lines: int = 0
+    best_others: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, loss: Tensor, correct: Tensor, count: int) -> None:
         """Count some samples: their mean loss, and how many of the ``count`` were right: int64 [2] as of `Task`."""
@@ -62,6 +64,13 @@ class Position:
         if self.best is not None and accuracy <= self.best:
             return False
         self.best, self.best_epoch = accuracy, self.epoch
+        return True
+
+    def best_other(self, name: str, accuracy: float) -> bool:
+        """Note what the weights ``name`` reached after the epoch just closed; return whether that is their best."""
+        if name in self.best_others and accuracy <= self.best_others[name][0]:
+            return False
+        self.best_others[name] = [accuracy, self.epoch]
         return True
 
     def sums(self) -> dict[str, Any]:

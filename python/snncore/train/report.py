@@ -18,7 +18,7 @@ from .build import Machine, Parts
 from .config import Config
 from .distributed import Ranks
 from .evaluate import Score
-from .folder import BEST, ENERGY, LAST, METRICS
+from .folder import BEST, ENERGY, LAST, METRICS, best_name
 from .position import Position
 
 __all__ = ["Result", "Speed", "closing", "epoch_line", "epoch_record", "final_record", "in_words", "opening"]
@@ -57,6 +57,7 @@ class Result:
         firing_rate: of the best weights on the test set: module name of the neuron layer -> [0, 1].
         train_images_per_s: over all ranks, data included.
         test_images_per_s: likewise.
+        others: likewise of the best of further weights: name ("ema") -> (test accuracy, epoch).
         energy: operations and energy of the best weights; None: not asked for, or nothing could be counted.
     """
 
@@ -69,6 +70,7 @@ class Result:
     firing_rate: Mapping[str, float] = field(default_factory=dict)
     train_images_per_s: float = 0.0
     test_images_per_s: float = 0.0
+    others: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     energy: Report | None = None
 
 
@@ -162,6 +164,8 @@ def final_record(result: Result) -> dict[str, Any]:
         "best_epoch": result.best_epoch,
         "best_test_accuracy": result.test_accuracy,
         "last_test_accuracy": result.last_test_accuracy,
+        **{f"best_{name}_test_accuracy": accuracy for name, (accuracy, _) in result.others.items()},
+        **{f"best_{name}_epoch": epoch for name, (_, epoch) in result.others.items()},
         "firing_rate": dict(result.firing_rate),
     }
 
@@ -189,10 +193,12 @@ def closing(result: Result, source: str) -> Iterator[str]:
     yield f"  data           {source}"
     yield f"  test accuracy  {result.test_accuracy:.4f} best (epoch {result.best_epoch})"
     yield f"                 {result.last_test_accuracy:.4f} last (epoch {result.epochs})"
+    for name, (accuracy, epoch) in result.others.items():
+        yield f"                 {accuracy:.4f} best {name} (epoch {epoch})"
     for i, (name, rate) in enumerate(result.firing_rate.items()):
         yield f"  {'' if i else 'firing rate':<13}  {rate:.4f} {name}"
     yield f"  images/s       {result.train_images_per_s:,.0f} train, {result.test_images_per_s:,.0f} test"
-    files = [BEST, LAST, METRICS]
+    files = [BEST, *map(best_name, result.others), LAST, METRICS]
     if result.energy is not None:
         files.append(ENERGY)
         yield "operations and energy of the best weights:"

@@ -134,7 +134,9 @@ class Task(ABC):
         """Yield what is said at the beginning."""
 
     def others(self) -> dict[str, Callable[[], AbstractContextManager[None]]]:
-        """Return further weights to evaluate after an epoch: name -> a block in which ``net`` has them."""
+        """Return further weights to evaluate after an epoch, the best of which are kept: name -> a block in which
+        ``net`` has them.
+        """
         return {}
 
     def after_step(self, at: Position) -> None:
