@@ -306,6 +306,15 @@ def test_the_order_of_the_training_samples(tmp_path, monkeypatch, typed, as_they
     assert torch.equal(torch.cat(seen), train.images.float() / train.scale) == as_they_lie
 
 
+def test_what_has_no_effect_says_so(tmp_path):
+    one = ["-b", "512", "--epochs", "1", "--lr-warmup-epochs", "0"]
+    given = ["--cache-dataset", "--disable-pinmemory", "--world-size", "2", "--dist-url", "tcp://localhost:1"]
+    for words, said in (([], 0), (given, 4)):
+        log = (launched(Digits(), *one, *words, path=tmp_path).folder / "log.txt").read_text()
+        assert log.count("has no effect: ") == said
+        assert all(f"{flag} has no effect" in log for flag in words if flag.startswith("--"))
+
+
 def test_it_is_on_the_loop_of_fit():
     assert train_classify.Loop is train.loop.Loop is train.run.Loop
 

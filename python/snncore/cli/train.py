@@ -35,12 +35,15 @@ examples:
   snncore-train --show-config > my.yaml        then edit it, and: snncore-train --config my.yaml
   snncore-train --resume logs/digits_csnn_if_T4
   torchrun --nproc-per-node 2 -m snncore.cli.train -b 128        two processes share each batch of 128
+  torchrun --nproc-per-node 2 -m snncore.cli.train --parallel fsdp --checkpoint-activations      larger nets
   torchrun --nproc-per-node 2 --max-restarts 3 -m snncore.cli.train --resume auto --save-every-steps 500
 
-a run writes into a new folder: config.yaml, log.txt, metrics.jsonl, last.pt, best.pt and TensorBoard files.
+a run writes into a new folder: config.yaml, log.txt, metrics.jsonl, last.pt, best.pt (with --model-ema best_ema.pt
+too, the best averaged weights) and TensorBoard files.
 Ctrl-C ends it after the step at hand (exit code 130); --resume FOLDER then goes on as if it had never stopped,
-and likewise after a crash. Resuming keeps the settings; only these may be changed: device, threads, engine, data root,
-workers, names and places, and the number of epochs unless the schedule is cosine.
+and likewise after a crash. Resuming keeps the settings; only these may be changed: device, threads, engine, how
+it is computed (--compile, --checkpoint-activations, --parallel, the number of ranks), data root, workers, names and
+places, and the number of epochs unless the schedule is cosine.
 """
 
 

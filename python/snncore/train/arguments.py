@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-__all__ = ["ARGUMENTS", "MAY_CHANGE", "add_arguments"]
+__all__ = ["ARGUMENTS", "MAY_CHANGE", "add_arguments", "without_effect"]
 
 FLAG = {"action": "store_true"}
 
@@ -42,14 +42,14 @@ ARGUMENTS: dict[tuple[str, ...], dict[str, Any]] = {
     ("--output-dir",): _arg("./logs", str, "folder in which the run gets a folder of its own"),
     ("--resume",): _arg(None, str, "checkpoint or run folder; latest or auto: the last of this run, if there is one"),
     ("--start-epoch",): _arg(0, int, "first epoch of a new run", metavar="N"),
-    ("--cache-dataset",): {**FLAG, "help": "accepted; folders are listed anew, which takes seconds"},
+    ("--cache-dataset",): {**FLAG, "help": "accepted without effect: folders are listed anew"},
     ("--sync-bn",): {**FLAG, "help": "batch norms over the samples of all ranks"},
     ("--test-only",): {**FLAG, "help": "only test the weights of --resume, or those the model comes with"},
     ("--pretrained",): {**FLAG, "help": "for load_model: begin with weights that are there"},
     ("--auto-augment",): _arg("ta_wide", str, "ta_wide, ra or none"),
     ("--random-erase",): _arg(0.1, float, "probability of erasing a rectangle"),
-    ("--world-size",): _arg(1, int, "accepted; torchrun says it"),
-    ("--dist-url",): _arg("env://", str, "accepted; torchrun says it"),
+    ("--world-size",): _arg(1, int, "accepted without effect: torchrun says it"),
+    ("--dist-url",): _arg("env://", str, "accepted without effect: torchrun says it"),
     ("--model-ema",): {**FLAG, "help": "also average the weights, and test the average"},
     ("--model-ema-steps",): _arg(32, int, "steps between two updates of the average"),
     ("--model-ema-decay",): _arg(0.99998, float, "decay of the average, before it is adjusted"),
@@ -65,7 +65,7 @@ ARGUMENTS: dict[tuple[str, ...], dict[str, Any]] = {
     ("--seed",): _arg(2020, int, "of weights, data order and everything random"),
     ("--print-logdir",): {**FLAG, "help": "print the folder of the run and exit"},
     ("--clean",): {**FLAG, "help": "delete the folder of the run first"},
-    ("--disable-pinmemory",): {**FLAG, "help": "accepted; memory is not pinned"},
+    ("--disable-pinmemory",): {**FLAG, "help": "accepted without effect: memory is pinned for a GPU"},
     ("--disable-amp",): {**FLAG, "help": "as --amp off"},
     ("--local_rank", "--local-rank"): _arg(None, int, "accepted; torchrun says it", dest="local_rank"),
     ("--disable-uda",): {**FLAG, "help": "as --no-deterministic"},
@@ -110,6 +110,25 @@ MAY_CHANGE = frozenset(
         "set",
     }
 )  # fmt: skip
+
+
+# those of SpikingJelly's script that do nothing here -> why
+_WITHOUT_EFFECT = {
+    "--cache-dataset": "the folders are listed anew at every start, which takes seconds and never shows old files",
+    "--disable-pinmemory": "what worker processes read for a GPU is always put into pinned memory, and nothing else is",
+    "--world-size": "torchrun says how many ranks there are (--nproc-per-node)",
+    "--dist-url": "torchrun says where the ranks meet (--rdzv-endpoint)",
+}
+
+
+def without_effect(args: argparse.Namespace) -> list[str]:
+    """Return a line for each argument that was given and does nothing."""
+    defaults = {flag: ARGUMENTS[(flag,)].get("default", False) for flag in _WITHOUT_EFFECT}
+    return [
+        f"{flag} has no effect: {why}"
+        for flag, why in _WITHOUT_EFFECT.items()
+        if getattr(args, flag.lstrip("-").replace("-", "_")) != defaults[flag]
+    ]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

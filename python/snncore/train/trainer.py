@@ -60,6 +60,7 @@ from . import checkpoint, folder
 from .arguments import ARGUMENTS, MAY_CHANGE, add_arguments
 from .augment import make_transforms
 from .build import find_device
+from .compiling import compile_net
 from .config import OptimConfig
 from .data_config import DataConfig
 from .distributed import Ranks, connected
@@ -306,6 +307,8 @@ def _tested(task: TrainerTask, ranks: Ranks, resumed: Path | None, base: Path) -
 
     if resumed:
         checkpoint.load_weights(resumed, task.net, checkpoint.load(resumed))
+    if task.args.compile:
+        compile_net(task.net, task.args.compile_backend)
     with progress_bar(task.count("test"), 0, "test", hide=not ranks.first) as bar:
         score = evaluate(task, "test", ranks, StopSignal(ranks.any), bar)
     if ranks.first:

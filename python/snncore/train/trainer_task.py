@@ -18,6 +18,7 @@ from ..errors import ArgumentError
 from ..functional import reset_net
 from ..layer import convert_sync_batchnorm
 from ..neuron import BaseNode
+from .arguments import without_effect
 from .compiling import check_backend
 from .config import OptimConfig
 from .distributed import Ranks
@@ -189,6 +190,7 @@ class TrainerTask(Task):
             f"net: {self.args.model}, {size:,} parameters, {len(neurons)} layers of neurons, "
             f"mixed precision {self.args.amp}"
         )
+        yield from without_effect(self.args)
         if self.test_name == "test":
             yield "the best weights are chosen on the test set, which flatters them (--val-split 0.1 avoids it)"
 
