@@ -45,25 +45,29 @@ def any_algorithm():
     torch.use_deterministic_algorithms(False)
 
 
-def test_two_ranks_learn_what_one_does(photos, tmp_path):
+@pytest.fixture(scope="module")
+def alone(photos, tmp_path_factory):
+    trainer = SmallTrainer()
+    words = [*COMMON, "--data-path", str(photos), "-b", "4", "--output-dir", str(tmp_path_factory.mktemp("one"))]
+    return trainer.main(trainer.get_args_parser().parse_args(words)).folder
+
+
+@pytest.mark.parametrize("more", [[], ["--parallel", "fsdp"]], ids=["copies", "divided"])
+def test_two_ranks_learn_what_one_does(photos, alone, tmp_path, more):
     """In float64; see test_ranks_train: 1e-9 is room for sums in another order, and small beside any other error."""
-    arguments = [*COMMON, "--data-path", str(photos)]
+    arguments = [*COMMON, *more, "--data-path", str(photos)]
     script = str(Path(__file__).with_name("trainer_run.py"))
     line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--local-addr", "127.0.0.1"]
     line += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}", script, *arguments]
     line += ["-b", "2", "--output-dir", str(tmp_path / "two")]
     done = subprocess.run(line, capture_output=True, text=True, timeout=120, env=environment())
     assert done.returncode == 0, done.stderr[-3000:]
-    trainer = SmallTrainer()
-    words = [*arguments, "-b", "4", "--output-dir", str(tmp_path / "one")]
-    result = trainer.main(trainer.get_args_parser().parse_args(words))
-
-    one, two = metrics(result.folder), metrics(the_run(tmp_path / "two"))
+    one, two = metrics(alone), metrics(the_run(tmp_path / "two"))
     assert [list(line) for line in one] == [list(line) for line in two] and len(one) == 3
     for left, right in zip(one, two, strict=True):
         left.pop("firing_rate", None), right.pop("firing_rate", None)
         assert left == pytest.approx(right, rel=1e-9)
-    contents = [torch.load(path / "last.pt", weights_only=True) for path in (result.folder, the_run(tmp_path / "two"))]
+    contents = [torch.load(path / "last.pt", weights_only=True) for path in (alone, the_run(tmp_path / "two"))]
     averages = [content["extra"]["ema"]["average"] for content in contents]
     for a, b in ((contents[0]["model"], contents[1]["model"]), averages):
         assert list(a) == list(b)
@@ -73,3 +77,4 @@ def test_two_ranks_learn_what_one_does(photos, tmp_path):
     assert any(not torch.allclose(value, start[key]) for key, value in contents[0]["model"].items())
     log = (the_run(tmp_path / "two") / "log.txt").read_text()
     assert log.count("2 ranks share each batch of 4: 2 samples a rank") == log.count("epoch 2/2") == 1
+    assert ("the net is divided" in log) == bool(more)
