@@ -26,10 +26,11 @@ _SYNAPSES = (nn.Linear, nn.modules.conv._ConvNd)
 class ActivationCheckpointing:
     """Within a ``with`` block, the parts of ``net`` keep only their input for the backward pass, which recomputes them.
 
-    Less memory for about one more forward pass. Gradients are the same bits: the recomputation has the random numbers
-    (torch's, not NumPy's or Python's) and the autocast of the first pass, and buffers as they were before it, whose
-    updates are thrown away; so running means and variances of batch norms move once a step, as without. Without
-    gradients nothing is different. Names in ``state_dict`` stay, and so do the modules.
+    Less memory for about one more forward pass. (On a CPU the resident set of the process may not show it, where the C
+    library keeps freed blocks.) Gradients are the same bits: the recomputation has the random numbers (torch's, not
+    NumPy's or Python's) and the autocast of the first pass, and buffers as they were before it, whose updates are
+    thrown away; so running means and variances of batch norms move once a step, as without. Without gradients nothing
+    is different. Names in ``state_dict`` stay, and so do the modules.
 
     A part is
 
