@@ -102,7 +102,10 @@ def _plan(c: Config) -> Plan:
 class ConfigTask(Task):
     """What a `Config` says: images of the tables with their transforms, a net of the tables, a loss on its spikes."""
 
-    def __init__(self, config: Config, sources: Mapping[str, str] | None, machine: Machine, ranks: Ranks) -> None:
+    def __init__(
+        self, config: Config, sources: Mapping[str, str] | None, machine: Machine, ranks: Ranks | None = None
+    ) -> None:
+        ranks = ranks or Ranks()
         self.config = config
         # what may be another thing next time is not part of what is kept
         self.kept = dataclasses.replace(config, train=dataclasses.replace(config.train, resume=None, name=None))
