@@ -6,13 +6,12 @@ import shutil
 
 import pytest
 import torch
-from ranks_run import OWN_MODELS, ce_double
 from test_resume import metrics, the_run
 from test_trainer import SMALL, Digits, launched, lines
 
 from snncore.cli.train import main
-from snncore.model import MODELS
-from snncore.train import LOSSES
+
+pytestmark = pytest.mark.usefixtures("own_nets")
 
 # In float64, where sums in another order flip no spike. aot_eager traces forward and backward as inductor does, and
 # takes a tenth of its time.
@@ -26,23 +25,13 @@ COMMON = [
 COMPILED = ["--compile", "--compile-backend", "aot_eager"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_nets():
-    MODELS.update(OWN_MODELS)
-    LOSSES["ce_double"] = ce_double
-    yield
-    for name in OWN_MODELS:
-        del MODELS[name]
-    del LOSSES["ce_double"]
-
-
 @pytest.fixture(autouse=True)
 def no_older_graphs():
     torch._dynamo.reset()
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(own_nets, tmp_path_factory):
     """The same run without and with --compile."""
     folders = []
     for name, more in (("plain", []), ("compiled", COMPILED)):

@@ -15,17 +15,17 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from ranks_run import OWN_MODELS, ce_double
 from test_resume import assert_same_run, metrics, the_run
 
 from snncore.cli.train import main
 from snncore.errors import ConfigError, DistributedError
-from snncore.model import MODELS
-from snncore.train import LOSSES
 from snncore.train.distributed import Ranks, connected
 from snncore.train.task import places_of_rank, set_batches
 
-pytestmark = pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="torch has no gloo")
+pytestmark = [
+    pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="torch has no gloo"),
+    pytest.mark.usefixtures("own_nets"),
+]
 
 HERE = Path(__file__).parent
 # 1,437 samples in batches of 128, the last of 29: 15 for rank 0 and 14 for rank 1. 359 for the test: 180 and 180.
@@ -98,18 +98,8 @@ def losses(path: Path) -> list[float]:
     return [line[key] for line in metrics(path) for key in line if key.endswith("_loss")]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_nets():
-    MODELS.update(OWN_MODELS)
-    LOSSES["ce_double"] = ce_double
-    yield
-    for name in OWN_MODELS:
-        del MODELS[name]
-    del LOSSES["ce_double"]
-
-
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory):
+def pair(own_nets, tmp_path_factory):
     """Whole runs on two ranks: name -> folder; and what each rank wrote down."""
     folder = tmp_path_factory.mktemp("pair")
     names = {"sync": SYNC, "plain": PLAIN, "dropout": DROPOUT, "half": HALF, "overflows": OVERFLOWS}

@@ -8,8 +8,8 @@ import shutil
 import pytest
 import torch
 import torch.distributed as dist
-from ranks_run import OWN_MODELS, ce_double
-from test_compiling import COMPILED
+from ranks_run import ce_double
+from test_compiling import COMPILED, numbers
 from test_ranks_train import two
 from test_resume import metrics, the_run
 
@@ -17,13 +17,14 @@ from snncore.cli.train import main
 from snncore.data import Batches, load
 from snncore.encoding import direct
 from snncore.errors import ConfigError
-from snncore.model import MODELS
 from snncore.profile import load as load_saved
-from snncore.train import LOSSES
 from snncore.train.distributed import Ranks
 from snncore.train.task import even_parts, set_batches
 
-pytestmark = pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="torch has no gloo")
+pytestmark = [
+    pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="torch has no gloo"),
+    pytest.mark.usefixtures("own_nets"),
+]
 
 # 1,437 samples in batches of 256, the last of 157: 79 for rank 0 and 78 for rank 1.
 # PLIF neurons, whose time constants have no axis to be divided along
@@ -42,18 +43,8 @@ CHAIN = [*COMMON, "--sync-bn", "--opt", "adam", "--lr", "0.01"]
 FSDP = ["--parallel", "fsdp"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_nets():
-    MODELS.update(OWN_MODELS)
-    LOSSES["ce_double"] = ce_double
-    yield
-    for name in OWN_MODELS:
-        del MODELS[name]
-    del LOSSES["ce_double"]
-
-
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(own_nets, tmp_path_factory):
     """Runs on two ranks: name -> folder; "chain" begins on one rank, and is divided from its second epoch on."""
     folder = tmp_path_factory.mktemp("pair")
     assert main([*CHAIN, "--epochs", "1", "--output-dir", str(folder / "chain")]) == 0
@@ -70,14 +61,6 @@ def runs(tmp_path_factory):
     assert [code for code, _, _ in found] == [0, 0], found[0][1][-3000:] + found[1][1][-3000:]
     assert main([*CHAIN, "--epochs", "3", "--output-dir", str(folder / "alone")]) == 0
     return {name: the_run(folder / name) for name in (*(n for n in jobs if into[n]), "chain", "alone")}
-
-
-def numbers(folder):
-    """All losses and accuracies, and the firing rates at the end."""
-    *epochs, last = metrics(folder)
-    return [line[key] for line in epochs for key in line if "loss" in key or "accuracy" in key] + [
-        last["best_test_accuracy"], *last["firing_rate"].values(),
-    ]  # fmt: skip
 
 
 def assert_close(left, right):
