@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -20,7 +21,8 @@ from test_resume import assert_same_run, metrics, the_run
 from snncore.cli.train import main
 from snncore.errors import ConfigError, DistributedError
 from snncore.train.distributed import Ranks, connected
-from snncore.train.task import places_of_rank, set_batches
+from snncore.train.loop import Loop
+from snncore.train.task import Batch, Plan, places_of_rank, set_batches
 
 pytestmark = [
     pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="torch has no gloo"),
@@ -241,6 +243,26 @@ def test_a_rank_without_samples_gets_a_stand_in_while_training_and_nothing_in_an
         assert torch.equal(
             torch.cat([share[0].x for share in shares]), next(set_batches(nine, 8, Ranks(), train=train, seed=0)).x
         )
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 5, 9, 11, 16])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_all_ranks_divide_a_batch_into_as_many_parts(total, size):
+    """Or those that meet in every part, of a sharded net or in a norm, would wait for one that does not come."""
+    seen = []
+    for rank in range(size):
+        share = Ranks(rank, size).part(total)
+        count = share.stop - share.start
+        x = torch.zeros(max(count, 1), 2)
+        loop, passes = (
+            mock.MagicMock(plan=Plan(epochs=1, batch_size=16, seed=0, grad_accum=4), ranks=Ranks(rank, size)),
+            [],
+        )
+        loop.task.train_output = lambda model, x, passes=passes: passes.append(len(x)) or x
+        Loop.train_step(loop, Batch(x, x[:, 0].long(), count, total))
+        seen.append(passes)
+    assert len({len(passes) for passes in seen}) == 1 and len(seen[0]) == max(1, min(4, total // size))
+    assert all(0 not in passes for passes in seen)
 
 
 @pytest.mark.parametrize("size", [1, 2])

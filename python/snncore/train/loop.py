@@ -25,7 +25,7 @@ from .report import Result, Speed
 from .sharded import is_sharded, whole
 from .stepper import Stepper
 from .stop import Stopped, StopSignal
-from .task import Batch, Plan, Task
+from .task import Batch, Plan, Task, parts_of_batch
 from .wrapping import wrapped
 
 __all__ = ["Loop"]
@@ -151,10 +151,11 @@ class Loop:
 
     def train_step(self, batch: Batch) -> None:
         """Take one step of the optimiser: the gradient is that of the mean loss over the whole batch of all ranks."""
-        parts = list(zip(batch.x.chunk(self.plan.grad_accum), batch.label.chunk(self.plan.grad_accum), strict=True))
+        number = parts_of_batch(batch.total, self.plan.grad_accum, self.ranks.size)
+        parts = zip(batch.x.tensor_split(number), batch.label.tensor_split(number), strict=True)
         for i, (x, label) in enumerate(parts):
             count = min(len(label), batch.count)
-            with self.stepper.part(is_last=i == len(parts) - 1):
+            with self.stepper.part(is_last=i == number - 1):
                 output = self.task.train_output(self.model, x)
                 loss = self.task.train_loss(output, label)
                 # ranks are averaged, but may have different numbers of samples

@@ -22,7 +22,18 @@ from ..metric.sop import Report
 from .distributed import Ranks
 from .position import Position
 
-__all__ = ["Batch", "Plan", "Task", "even_parts", "main_class", "places_of_rank", "set_batches", "top", "widened"]
+__all__ = [
+    "Batch",
+    "Plan",
+    "Task",
+    "even_parts",
+    "main_class",
+    "parts_of_batch",
+    "places_of_rank",
+    "set_batches",
+    "top",
+    "widened",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +52,6 @@ class Plan:
     clip_grad_value: float | None = None
     check_gradients: bool = False
     fp16: bool = False
-    sync_bn: bool = False
     unused_parameters: str = "auto"
     compile: bool = False
     compile_backend: str = "inductor"
@@ -197,6 +207,15 @@ def places_of_rank(order: Tensor, batch_size: int, start: int, ranks: Ranks) -> 
     for k in range(start * batch_size, len(order), batch_size):
         batch = order[k : k + batch_size]
         yield batch[ranks.part(len(batch))], len(batch)
+
+
+def parts_of_batch(total: int, wanted: int, ranks: int) -> int:
+    """Return into how many parts each rank divides its share of a batch of ``total`` samples: ``wanted``, if it can.
+
+    As many on all ranks, for in each part those with a sharded net or synchronised norms meet, and no part is empty: a
+    rank has at least ``total // ranks`` samples, or one stand-in.
+    """
+    return max(1, min(wanted, total // ranks))
 
 
 def even_parts(order: Tensor, batch_size: int, ranks: Ranks) -> Iterator[tuple[Tensor, int]]:
