@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -261,6 +263,26 @@ def test_other_arguments_do_not_go_on(whole):
     words = [*SMALL, "--lr", "0.5", "--resume", str(whole)]
     with pytest.raises(ConfigError, match=r"lr \(0.02 -> 0.5\)"):
         launched(Digits(), *words, path=whole.parent)
+
+
+def test_a_checkpoint_from_before_an_argument_goes_on_with_its_default(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "old")
+    content = torch.load(whole / "last.pt", weights_only=True)
+    del content["config"]["shuffle"]
+    torch.save(content, tmp_path / "old" / "last.pt")
+    words = [*SMALL, "--resume", str(tmp_path / "old")]
+    with pytest.raises(ConfigError, match=r"got other shuffle \(True -> False\); leave"):
+        launched(Digits(), *words, "--no-shuffle", path=tmp_path)
+    assert launched(Digits(), *words, path=tmp_path).epochs == content["position"]["epoch"]
+
+
+def test_latest_is_of_this_run_not_of_one_whose_name_begins_alike(tmp_path):
+    one = ["-b", "512", "--epochs", "1", "--lr-warmup-epochs", "0", "--resume", "latest"]
+    other = launched(Digits(), *one, "--seed", "10", path=tmp_path).folder
+    first = launched(Digits(), *one, "--seed", "1", path=tmp_path).folder
+    assert other.name == first.name + "0" and "going on" not in (first / "log.txt").read_text()
+    os.utime(other / "last.pt")
+    assert launched(Digits(), *one, "--seed", "1", path=tmp_path).folder == first
 
 
 # The defaults of SpikingJelly's script.

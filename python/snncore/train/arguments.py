@@ -6,9 +6,16 @@ A table, so that what is accepted, its default and its help stand in one place.
 from __future__ import annotations
 
 import argparse
+import copy
+from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["ARGUMENTS", "MAY_CHANGE", "add_arguments", "without_effect"]
+import torch
+
+from ..config import parse_yaml
+from ..errors import ConfigError
+
+__all__ = ["ARGUMENTS", "MAY_CHANGE", "add_arguments", "changes", "completed", "settings_of", "without_effect"]
 
 FLAG = {"action": "store_true"}
 
@@ -33,7 +40,7 @@ ARGUMENTS: dict[tuple[str, ...], dict[str, Any]] = {
     ("--label-smoothing",): _arg(0.1, float, "label smoothing of the training loss"),
     ("--mixup-alpha",): _arg(0.2, float, "mixup alpha; 0: none"),
     ("--cutmix-alpha",): _arg(1.0, float, "cutmix alpha; 0: none"),
-    ("--lr-scheduler",): _arg("cosa", str, "cosa, step, exp, none or warm_restarts"),
+    ("--lr-scheduler",): _arg("cosa", str, "cosa, step, exp or none"),
     ("--lr-warmup-epochs",): _arg(5, int, "epochs of the warm-up"),
     ("--lr-warmup-method",): _arg("linear", str, "linear or constant"),
     ("--lr-warmup-decay",): _arg(0.01, float, "first factor of the warm-up"),
@@ -100,17 +107,22 @@ ARGUMENTS: dict[tuple[str, ...], dict[str, Any]] = {
     },
 }  # fmt: skip
 
+# name in the parsed arguments -> default
+_DEFAULTS = {
+    told.get("dest") or max(flags, key=len).lstrip("-").replace("-", "_"): told.get("default", False)
+    for flags, told in ARGUMENTS.items()
+}
+
 # those that may differ when a run goes on
 MAY_CHANGE = frozenset(
     {
         "data_path", "device", "workers", "output_dir", "resume", "start_epoch", "cache_dataset", "test_only",
         "world_size", "dist_url", "print_logdir", "clean", "disable_pinmemory", "local_rank", "disable_uda",
         "deterministic", "engine", "compile", "compile_backend", "save_every_steps", "save_every_epochs", "keep",
-        "checkpoint_activations", "unused_parameters", "parallel", "rank_timeout",
-        "set",
+        "checkpoint_activations", "unused_parameters", "parallel", "rank_timeout", "set",
+        "disable_amp",  # amp tells
     }
 )  # fmt: skip
-
 
 # those of SpikingJelly's script that do nothing here -> why
 _WITHOUT_EFFECT = {
@@ -123,11 +135,10 @@ _WITHOUT_EFFECT = {
 
 def without_effect(args: argparse.Namespace) -> list[str]:
     """Return a line for each argument that was given and does nothing."""
-    defaults = {flag: ARGUMENTS[(flag,)].get("default", False) for flag in _WITHOUT_EFFECT}
     return [
         f"{flag} has no effect: {why}"
         for flag, why in _WITHOUT_EFFECT.items()
-        if getattr(args, flag.lstrip("-").replace("-", "_")) != defaults[flag]
+        if getattr(args, name := flag.lstrip("-").replace("-", "_")) != _DEFAULTS[name]
     ]
 
 
@@ -138,3 +149,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if "type" in told and told["default"] is not None:
             shown += " (default: %(default)s)"
         parser.add_argument(*flags, **{**told, "help": shown})
+
+
+def completed(args: argparse.Namespace) -> argparse.Namespace:
+    """Return a copy of ``args`` with ``--set`` done and what was left open decided.
+
+    Raises:
+        ConfigError: an argument is not there, or ``--set`` names none.
+    """
+    args = copy.copy(args)
+    for name in _DEFAULTS:
+        if not hasattr(args, name):
+            raise ConfigError(f"args.{name}: must be there, got args without; use those of Trainer.get_args_parser")
+    for text in args.set:
+        key, equals, value = text.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals or not hasattr(args, key):
+            known = ", ".join(sorted(vars(args)))
+            raise ConfigError(f"--set: must be an argument and its value, got {text!r}; use one of {known}")
+        setattr(args, key, parse_yaml(value, f"--set {key}"))
+    on_gpu = args.device != "cpu" and torch.cuda.is_available()
+    if args.disable_amp:
+        args.amp = "off"
+    elif args.amp is None:
+        args.amp = "fp16" if on_gpu else "off"
+    args.deterministic = args.deterministic and not args.disable_uda
+    return args
+
+
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return ``args`` as plain values."""
+    plain = (bool, int, float, str, type(None))
+    return {key: value if isinstance(value, plain) else repr(value) for key, value in vars(args).items()}
+
+
+def changes(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return argument -> (saved, now) for all that differ between the settings of two runs and must not.
+
+    What ``saved`` lacks of the table above, for it was written before there was such an argument, had its default. Of
+    an argument of the user's own nobody knows what was done without it.
+    """
+    free = MAY_CHANGE | (set() if settings["lr_scheduler"].lower() == "cosa" else {"epochs"})
+    old = {**_DEFAULTS, **saved}
+    return {key: (old.get(key), now) for key, now in settings.items() if key not in free and old.get(key) != now}

@@ -27,13 +27,14 @@ Example::
 from __future__ import annotations
 
 import argparse
-import copy
 import functools
 import os
 import random
+import re
 import shutil
 from argparse import Namespace
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -52,21 +53,23 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from ..config import parse_yaml
 from ..data import Dataset, load, transform
 from ..errors import ArgumentError, ConfigError
 from ..registry import lookup
 from . import checkpoint, folder
-from .arguments import ARGUMENTS, MAY_CHANGE, add_arguments
+from .arguments import add_arguments, changes, completed, settings_of
 from .augment import make_transforms
 from .build import find_device
-from .compiling import compile_net
+from .compiling import compile_net, readable
 from .config import OptimConfig
 from .data_config import DataConfig
 from .distributed import Ranks, connected
+from .evaluate import evaluate
+from .log import progress_bar
 from .loop import Loop
 from .optim import make_optimizer
 from .report import Result
+from .stop import StopSignal
 from .task import Plan
 from .trainer_task import TrainerTask
 
@@ -197,7 +200,7 @@ class Trainer:
             CheckpointError: a checkpoint cannot be read or written.
             DistributedError: another rank failed.
         """
-        args = _completed(args)
+        args = completed(args)
         base = Path(args.output_dir).expanduser() / self.get_tb_logdir_name(args)
         if args.print_logdir:
             print(base)
@@ -206,7 +209,7 @@ class Trainer:
             device = _set_up(args, ranks)
             if args.clean and ranks.first:
                 shutil.rmtree(base, ignore_errors=True)
-            settings = _settings(args)
+            settings = settings_of(args)
             resumed = ranks.from_first(lambda: _found(args, base, settings))
             sets = self.load_data(args)
             task = TrainerTask(self, args, sets, device, ranks, settings)
@@ -214,29 +217,6 @@ class Trainer:
                 return _tested(task, ranks, resumed, base)
             path = resumed.parent if resumed else ranks.from_first(lambda: folder.make_folder(base.parent, base.name))
             return Loop(task, _plan(args, ranks), ranks, path, resumed).go()
-
-
-def _completed(args: Namespace) -> Namespace:
-    """Return a copy of ``args`` with ``--set`` done and what was left open decided."""
-    args = copy.copy(args)
-    for name, told in ((flags, told) for flags, told in ARGUMENTS.items()):
-        key = told.get("dest") or max(name, key=len).lstrip("-").replace("-", "_")
-        if not hasattr(args, key):
-            raise ConfigError(f"args.{key}: must be there, got args without; use those of Trainer.get_args_parser")
-    for text in args.set:
-        key, equals, value = text.partition("=")
-        key = key.strip().replace("-", "_")
-        if not equals or not hasattr(args, key):
-            known = ", ".join(sorted(vars(args)))
-            raise ConfigError(f"--set: must be an argument and its value, got {text!r}; use one of {known}")
-        setattr(args, key, parse_yaml(value, f"--set {key}"))
-    on_gpu = args.device != "cpu" and torch.cuda.is_available()
-    if args.disable_amp:
-        args.amp = "off"
-    elif args.amp is None:
-        args.amp = "fp16" if on_gpu else "off"
-    args.deterministic = args.deterministic and not args.disable_uda
-    return args
 
 
 def _set_up(args: Namespace, ranks: Ranks) -> torch.device:
@@ -251,27 +231,20 @@ def _set_up(args: Namespace, ranks: Ranks) -> torch.device:
     return device
 
 
-def _settings(args: Namespace) -> dict[str, Any]:
-    """Return ``args`` as plain values."""
-    plain = (bool, int, float, str, type(None))
-    return {key: value if isinstance(value, plain) else repr(value) for key, value in vars(args).items()}
-
-
 def _found(args: Namespace, base: Path, settings: dict[str, Any]) -> Path | None:
     """Return the checkpoint to go on from, which is whole and of the same settings."""
     if args.resume in (None, ""):
         return None
     if args.resume in ("auto", "latest"):
-        runs = [path for path in base.parent.glob(f"{base.name}*/{folder.LAST}") if path.is_file()]
+        named = re.compile(re.escape(base.name) + r"(-\d+)?")  # as folder.make_folder does
+        runs = [p for p in base.parent.glob(f"*/{folder.LAST}") if p.is_file() and named.fullmatch(p.parent.name)]
         path = max(runs, key=lambda p: p.stat().st_mtime_ns, default=None)
         if path is None:
             return None
     else:
         path = Path(args.resume).expanduser()
         path = path / folder.LAST if path.is_dir() else path
-    free = MAY_CHANGE | (set() if args.lr_scheduler == "cosa" else {"epochs"})
-    saved = checkpoint.load(path)["config"]
-    other = {k: (saved.get(k), v) for k, v in settings.items() if k not in free and saved.get(k) != v}
+    other = changes(checkpoint.load(path)["config"], settings)
     if other and not args.test_only:
         listed = ", ".join(f"{key} ({old!r} -> {new!r})" for key, (old, new) in other.items())
         raise ConfigError(
@@ -301,15 +274,12 @@ def _plan(args: Namespace, ranks: Ranks) -> Plan:
 
 def _tested(task: TrainerTask, ranks: Ranks, resumed: Path | None, base: Path) -> Result:
     """Return the score of the weights there are."""
-    from .evaluate import evaluate
-    from .log import progress_bar
-    from .stop import StopSignal
-
     if resumed:
         checkpoint.load_weights(resumed, task.net, checkpoint.load(resumed))
     if task.args.compile:
         compile_net(task.net, task.args.compile_backend)
-    with progress_bar(task.count("test"), 0, "test", hide=not ranks.first) as bar:
+    bars = progress_bar(task.count("test"), 0, "test", hide=not ranks.first)
+    with readable() if task.args.compile else nullcontext(), bars as bar:
         score = evaluate(task, "test", ranks, StopSignal(ranks.any), bar)
     if ranks.first:
         print(
