@@ -77,6 +77,11 @@ def test_it_is_not_resumed_by_mistake(run, capsys):
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.name != "log.txt"} == before
 
 
+def test_the_decay_is_that_of_so_many_epochs(run, capsys):
+    assert main(["--resume", str(run), "--epochs", "5"]) == 2
+    assert "train.epochs (4 -> 5) (the decay of --model-ema is made for all epochs)" in capsys.readouterr().err
+
+
 def test_a_resumed_run_keeps_the_same_best(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "best_ema.pt").unlink()

@@ -19,6 +19,7 @@ from snncore.errors import ArgumentError, ConfigError, UnknownNameError
 from snncore.model import spiking_resnet
 from snncore.train import Trainer
 from snncore.train import trainer as train_classify
+from snncore.train.arguments import changes
 
 # From SpikingJelly's documentation, spikingjelly.activation_based.model.train_imagenet_example; only its imports are
 # others here.
@@ -263,6 +264,15 @@ def test_other_arguments_do_not_go_on(whole):
     words = [*SMALL, "--lr", "0.5", "--resume", str(whole)]
     with pytest.raises(ConfigError, match=r"lr \(0.02 -> 0.5\)"):
         launched(Digits(), *words, path=whole.parent)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "averaged", "free"),
+    [("none", False, True), ("cosa", False, False), ("CosA", False, False), ("none", True, False)],
+)
+def test_the_number_of_epochs_may_change_where_nothing_depends_on_it(scheduler, averaged, free):
+    saved = {"lr_scheduler": scheduler, "model_ema": averaged, "epochs": 4}
+    assert changes(saved, {**saved, "epochs": 5}) == ({} if free else {"epochs": (4, 5)})
 
 
 def test_a_checkpoint_from_before_an_argument_goes_on_with_its_default(whole, tmp_path):

@@ -43,7 +43,7 @@ too, the best averaged weights) and TensorBoard files.
 Ctrl-C ends it after the step at hand (exit code 130); --resume FOLDER then goes on as if it had never stopped,
 and likewise after a crash. Resuming keeps the settings; only these may be changed: device, threads, engine, how
 it is computed (--compile, --checkpoint-activations, --parallel, the number of ranks), data root, workers, names and
-places, and the number of epochs unless the schedule is cosine.
+places, and the number of epochs unless the schedule is cosine or weights are averaged (--model-ema).
 """
 
 

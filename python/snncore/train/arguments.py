@@ -189,6 +189,7 @@ def changes(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, 
     What ``saved`` lacks of the table above, for it was written before there was such an argument, had its default. Of
     an argument of the user's own nobody knows what was done without it.
     """
-    free = MAY_CHANGE | (set() if settings["lr_scheduler"].lower() == "cosa" else {"epochs"})
+    spans_epochs = settings["lr_scheduler"].lower() == "cosa" or settings["model_ema"]  # the schedule, the decay
+    free = MAY_CHANGE | (set() if spans_epochs else {"epochs"})
     old = {**_DEFAULTS, **saved}
     return {key: (old.get(key), now) for key, now in settings.items() if key not in free and old.get(key) != now}

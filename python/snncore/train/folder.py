@@ -136,13 +136,16 @@ def saved_settings(path: Path) -> dict[str, Any]:
 def check_unchanged(path: Path, content: Mapping[str, Any], config: Config) -> None:
     """Raise ConfigError if ``config`` would train otherwise than the run of the checkpoint ``content`` did.
 
-    What may change is marked so in the configuration: device, threads, engine, places and names. The number of epochs
-    may change too, unless the cosine schedule depends on it.
+    What may change is marked so in the configuration: where and how it is computed, places and names. The number of
+    epochs may change too, unless the cosine schedule or the decay of averaged weights depends on it.
     """
     changes = _changes(content["config"], path, config)
     if changes:
         listed = ", ".join(f"{key} ({old!r} -> {new!r})" for key, (old, new) in changes.items())
-        why = " (the cosine schedule spans all epochs)" if list(changes) == ["train.epochs"] else ""
+        why = ""
+        if list(changes) == ["train.epochs"]:
+            cosine = config.optim.scheduler == "cosine"
+            why = f" ({'the cosine schedule spans' if cosine else 'the decay of --model-ema is made for'} all epochs)"
         raise ConfigError(
             f"train.resume: must keep the settings that {path} was trained with, got other {listed}{why}; leave them "
             "out, or start a new run without --resume"
@@ -153,7 +156,7 @@ def _changes(saved: Mapping[str, Any], path: Path, config: Config) -> dict[str, 
     """Return setting -> (saved, now) for all that differ and must not."""
     old, new = flatten(merge(Config, [(str(path), saved)]).config), flatten(config)
     free = {name for name, item, _ in options(Config) if item.metadata["option"].may_change}
-    if new["optim.scheduler"] != "cosine":
+    if new["optim.scheduler"] != "cosine" and not new["train.model_ema"]:
         free.add("train.epochs")
     return {
         key: (old.get(key), new.get(key))
