@@ -164,7 +164,7 @@ def test_repeated_augmentation_is_for_one_rank(monkeypatch, tmp_path):
     from snncore.train import run
 
     monkeypatch.setattr(run, "connected", lambda *args: nullcontext(Ranks(0, 2)))
-    with pytest.raises(ConfigError, match=r"data.ra_reps \(--ra-reps\): must be 1 on several ranks, got 4 on 2"):
+    with pytest.raises(ConfigError, match=r"\(--ra-reps\): must be 1 on several ranks, got 4 on 2"):
         fit(config(**RANDOM, ra_reps=4))
 
 

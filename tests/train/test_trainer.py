@@ -20,6 +20,7 @@ from snncore.model import spiking_resnet
 from snncore.train import Trainer
 from snncore.train import trainer as train_classify
 from snncore.train.arguments import changes
+from snncore.train.trainer_task import _parts
 
 # From SpikingJelly's documentation, spikingjelly.activation_based.model.train_imagenet_example; only its imports are
 # others here.
@@ -323,6 +324,20 @@ def test_set_wins_and_keeps_its_type(tmp_path):
                       path=tmp_path)  # fmt: skip
     saved = torch.load(result.folder / "last.pt", weights_only=True)["config"]
     assert (saved["epochs"], saved["lr"], result.epochs) == (1, 0.01, 1)
+
+
+@pytest.mark.parametrize("in_memory", ["neither", "train", "test"])
+def test_validation_images_are_transformed_as_those_of_the_test(in_memory):
+    bright, dark = (lambda image: image * 0 + 255), (lambda image: image * 0)
+    train, test = data.load("digits")
+    train = train if in_memory == "train" else train.with_transform(bright)
+    test = test if in_memory == "test" else test.with_transform(dark)
+    parts = _parts(train, test, 0.2, 0)
+    of_train, of_validation = (parts[name].subset([0, 1]) for name in ("train", "validation"))
+    first, second = (next(iter(data.Batches(s, 2, shuffle=False, seed=0)))[0] for s in (of_train, of_validation))
+    assert (first == 1).all() == (in_memory != "train")
+    assert (second == 0).all() == (in_memory != "test") and second.max() < 1.1
+    assert isinstance(_parts(*data.load("digits"), 0.2, 0)["validation"], data.ImageSet)
 
 
 @pytest.mark.parametrize(("typed", "as_they_lie"), [([], False), (["--shuffle"], False), (["--no-shuffle"], True)])

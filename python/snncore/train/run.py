@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from ..config import dump_yaml, to_dict
-from ..errors import ConfigError
 from ..layer import convert_sync_batchnorm
 from ..metric import hits
 from ..metric.sop import Report
@@ -34,7 +33,7 @@ from .regularise import make_penalty
 from .report import Result
 from .schedule import learning_rate, set_learning_rate
 from .sharded import check_fsdp, is_sharded, shard
-from .task import Batch, Plan, Task, main_class, set_batches, top, widened
+from .task import Batch, Plan, Task, check_repeats, main_class, set_batches, top, widened
 
 __all__ = ["ConfigTask", "fit"]
 
@@ -58,11 +57,7 @@ def fit(config: Config, sources: Mapping[str, str] | None = None) -> Result:
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=absolute(config.data.root)))
     with connected(config.train.device, config.train.rank_timeout) as ranks:
         ranks.share(config.data.batch_size)
-        if config.data.ra_reps > 1 and ranks.size > 1:
-            raise ConfigError(
-                f"data.ra_reps (--ra-reps): must be 1 on several ranks, got {config.data.ra_reps} on {ranks.size}; "
-                "train without, or on one"
-            )
+        check_repeats(config.data.ra_reps, ranks)
         machine = set_up_process(config.train, ranks)
         resumed = ranks.from_first(lambda: _found(config))
         task = ConfigTask(config, sources, machine, ranks)

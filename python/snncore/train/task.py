@@ -26,6 +26,7 @@ __all__ = [
     "Batch",
     "Plan",
     "Task",
+    "check_repeats",
     "even_parts",
     "main_class",
     "parts_of_batch",
@@ -239,6 +240,15 @@ def even_parts(order: Tensor, batch_size: int, ranks: Ranks) -> Iterator[tuple[T
         yield cut[ranks.rank], sum(len(places) for places in cut)
 
 
+def check_repeats(repeats: int, ranks: Ranks) -> None:
+    """Raise ConfigError unless a sample may come ``repeats`` times in a row: ranks would have copies of one."""
+    if repeats > 1 and ranks.size > 1:
+        raise ConfigError(
+            f"repeated augmentation (--ra-reps): must be 1 on several ranks, got {repeats} on {ranks.size}; train "
+            "without, or on one"
+        )
+
+
 def set_batches(
     data: Dataset,
     batch_size: int,
@@ -280,11 +290,7 @@ def set_batches(
         whole = Batches(data, batch_size, shuffle=shuffle, start=start, repeats=repeats, **shared)  # type: ignore[arg-type]
         yield from (Batch(x, label, len(x), len(x)) for x, label in whole)
         return
-    if repeats > 1:
-        raise ConfigError(
-            f"repeated augmentation (--ra-reps, --ra-sampler): must be off on several ranks, got it on {ranks.size}; "
-            "train without, or on one"
-        )
+    check_repeats(repeats, ranks)
     order = Batches(data, batch_size, shuffle=shuffle, seed=seed, epoch=epoch).order
     cut = even_parts(order, batch_size, ranks) if even and not train else places_of_rank(order, batch_size, 0, ranks)
     parts = list(cut)

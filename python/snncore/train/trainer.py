@@ -141,7 +141,8 @@ class Trainer:
     def load_data(self, args: Namespace) -> tuple[Dataset, Dataset]:
         """Return training set and test set: the images in ``args.data_path``, with the folders train and val.
 
-        Overridden, it may return any two sets of `snncore.data`.
+        Overridden, it may return any two sets of `snncore.data`. What ``--val-split`` takes of the first gets the
+        transform of the second.
         """
         train, test = load("image_folder", args.data_path)
         for_training, for_evaluation = make_transforms(

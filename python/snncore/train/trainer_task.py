@@ -29,7 +29,7 @@ from .position import Position
 from .recompute import make_checkpointing
 from .report import in_words
 from .sharded import check_fsdp, is_sharded, shard
-from .task import Batch, Task, main_class, set_batches, top, widened
+from .task import Batch, Task, check_repeats, main_class, set_batches, top, widened
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -52,11 +52,9 @@ class TrainerTask(Task):
         self.trainer, self.args, self.device, self.saved = trainer, args, device, settings
         if args.compile:
             check_backend(args.compile_backend, device)
+        check_repeats(args.ra_reps if args.ra_sampler else 1, ranks)
         train, test = _checked(sets, type(trainer).__name__)
-        self.sets: dict[str, Dataset] = {"train": train, "test": test}
-        if args.val_split:
-            self.sets["train"], self.sets["validation"] = split(train, args.val_split, args.seed)
-        self.sets = {name: part.to(device) for name, part in self.sets.items()}
+        self.sets = {name: part.to(device) for name, part in _parts(train, test, args.val_split, args.seed).items()}
         self.test_name = "validation" if args.val_split else "test"
         self.test_source = test.source
         self.classes = train.num_classes
@@ -218,6 +216,17 @@ class TrainerTask(Task):
         self.scheduler.load_state_dict(state["scheduler"])
         if self.average:
             self.average.load_state_dict(state.get("ema", {}))
+
+
+def _parts(train: Dataset, test: Dataset, val_split: float, seed: int) -> dict[str, Dataset]:
+    """Return the parts by name; the validation part has the transform of ``test``, not the random one of ``train``."""
+    if not val_split:
+        return {"train": train, "test": test}
+    rest, validation = split(train, val_split, seed)
+    transforms = [part.transform if isinstance(part, SampleSet) else None for part in (train, test)]
+    if any(transform is not None for transform in transforms):
+        validation = validation.with_transform(transforms[1])
+    return {"train": rest, "validation": validation, "test": test}
 
 
 def _checked(sets: Any, who: str) -> tuple[Dataset, Dataset]:
