@@ -22,7 +22,8 @@ from snncore.cli.train import main
 from snncore.errors import ConfigError, DistributedError
 from snncore.train.distributed import Ranks, connected
 from snncore.train.loop import Loop
-from snncore.train.task import Batch, Plan, places_of_rank, set_batches
+from snncore.train.shares import places_of_rank, set_batches
+from snncore.train.task import Batch, Plan
 
 pytestmark = [
     pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="torch has no gloo"),

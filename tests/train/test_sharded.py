@@ -19,7 +19,7 @@ from snncore.encoding import direct
 from snncore.errors import ConfigError
 from snncore.profile import load as load_saved
 from snncore.train.distributed import Ranks
-from snncore.train.task import even_parts, set_batches
+from snncore.train.shares import even_parts, set_batches
 
 pytestmark = [
     pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="torch has no gloo"),

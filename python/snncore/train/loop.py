@@ -23,9 +23,10 @@ from .log import RunLog, progress_bar
 from .position import Position
 from .report import Result, Speed
 from .sharded import is_sharded, whole
+from .shares import parts_of_batch
 from .stepper import Stepper
 from .stop import Stopped, StopSignal
-from .task import Batch, Plan, Task, parts_of_batch
+from .task import Batch, Plan, Task
 from .wrapping import wrapped
 
 __all__ = ["Loop"]

@@ -33,7 +33,8 @@ from .regularise import make_penalty
 from .report import Result
 from .schedule import learning_rate, set_learning_rate
 from .sharded import check_fsdp, is_sharded, shard
-from .task import Batch, Plan, Task, check_repeats, main_class, set_batches, top, widened
+from .shares import check_repeats, set_batches
+from .task import Batch, Plan, Task, main_class, top, widened
 
 __all__ = ["ConfigTask", "fit"]
 

@@ -29,7 +29,8 @@ from .position import Position
 from .recompute import make_checkpointing
 from .report import in_words
 from .sharded import check_fsdp, is_sharded, shard
-from .task import Batch, Task, check_repeats, main_class, set_batches, top, widened
+from .shares import check_repeats, set_batches
+from .task import Batch, Task, main_class, top, widened
 
 if TYPE_CHECKING:
     from .trainer import Trainer
