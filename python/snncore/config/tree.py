@@ -8,29 +8,23 @@ stand in one place. Precedence is the order of the layers given to `merge`: a la
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from typing import Any, Generic, TypeVar
 
 from ..errors import ConfigError
 from ..registry import nearest
+from .convert import Text, convert
 from .text import dump_yaml_line, parse_yaml
 
-__all__ = ["DEFAULTS", "Merged", "Option", "Text", "dump_yaml", "flatten", "merge", "option", "options", "to_dict"]
+__all__ = ["DEFAULTS", "Merged", "Option", "dump_yaml", "flatten", "merge", "option", "options", "to_dict"]
 
 C = TypeVar("C")
 Layer = tuple[str, Mapping[str, Any]]
 DEFAULTS = "packaged defaults"
 _FREE_FORM = Mapping[str, Any]
-
-
-class Text(str):
-    """Characters typed on a command line: what they mean is decided by the field they are for."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,8 +169,8 @@ def _checked(key: str, value: Any, item: Field[Any], kind: Any, source: str) -> 
         return parse_yaml(value, f"{key} (from {source})") if isinstance(value, Text) else value
     listed = f"one of {', '.join(sorted(what.choices))}" if what.choices else None
     try:
-        value_is = _convert(value, kind)
-    except (TypeError, ValueError) as error:
+        value_is = convert(value, kind)
+    except ValueError as error:
         raise refuse(listed or str(error)) from None
     if value_is is None:
         return None
@@ -192,63 +186,6 @@ def _checked(key: str, value: Any, item: Field[Any], kind: Any, source: str) -> 
         if what.below is not None and not entry < what.below:
             raise refuse(f"less than {what.below}")
     return value_is
-
-
-def _convert(value: Any, kind: Any) -> Any:
-    """Return ``value`` as ``kind``; ValueError says in its text what it must be."""
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        inner = next(arg for arg in typing.get_args(kind) if arg is not types.NoneType)
-        if value is None or (isinstance(value, Text) and value.lower() in ("none", "null")):
-            return None
-        return _convert(value, inner)
-    if typing.get_origin(kind) is tuple:
-        if isinstance(value, str):
-            value = [part for part in value.strip("[]() ").split(",") if part.strip()]
-        entries = value if isinstance(value, (list, tuple)) else (value,)
-        return tuple(_convert(entry, typing.get_args(kind)[0]) for entry in entries)
-    return _CONVERTERS[kind](value)
-
-
-def _to_int(value: Any) -> int:
-    must = "a whole number"
-    try:
-        if isinstance(value, str):
-            value = int(value) if value.strip().lstrip("+-").isdigit() else float(value)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and float(value).is_integer():
-            return int(value)
-    except (ValueError, OverflowError):
-        pass
-    raise ValueError(must)
-
-
-def _to_float(value: Any) -> float:
-    must = "a number"
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError(must)
-    try:
-        number = float(value)  # also of text: plain YAML 1.1 reads 1e-3 as text
-    except (ValueError, OverflowError):
-        raise ValueError(must) from None
-    if not math.isfinite(number):
-        raise ValueError("a finite number")
-    return number
-
-
-def _to_bool(value: Any) -> bool:
-    if isinstance(value, str):
-        value = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}.get(value.lower())
-    if not isinstance(value, bool):
-        raise ValueError("true or false")
-    return value
-
-
-def _to_str(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("text (in a file: in quotes)")
-    return str(value)
-
-
-_CONVERTERS: dict[Any, Callable[[Any], Any]] = {int: _to_int, float: _to_float, bool: _to_bool, str: _to_str}
 
 
 def _build(cls: type[C], prefix: str, values: Mapping[str, Any]) -> C:
