@@ -117,6 +117,7 @@ class Engines(Stages, nn.Module):
         keep_state: bool,
         samples: int | None,
     ) -> tuple[Tensor, State | None, Tensor | None]:
+        """Run the fused kernel on x_seq [T, B, *]; what comes out is ``channels_last`` if x_seq is, or contiguous."""
         start = None if state is None else state[0].unsqueeze(0) if len(state) == 1 else torch.stack(state)
         params = None
         if channels is not None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ArgumentError, NumericError
+from .sharded import is_divided
 
 __all__ = ["clip_gradients", "non_finite"]
 
@@ -66,15 +67,15 @@ def non_finite(net: nn.Module) -> list[tuple[str, int, int]]:
 
 
 def _whole(value: Tensor) -> Tensor:
-    """Return the value of all shards together: of a net under ``fully_shard`` it is a DTensor."""
-    return value.full_tensor() if hasattr(value, "full_tensor") else value
+    """Return the value of all shards together."""
+    return value.full_tensor() if is_divided(value) else value  # type: ignore[attr-defined]
 
 
 def _alike(tensors: Sequence[T]) -> list[list[T]]:
     """Return ``tensors`` grouped for foreach functions, which take either shards or whole ones."""
     groups: dict[bool, list[T]] = {}
     for tensor in tensors:
-        groups.setdefault(hasattr(tensor, "full_tensor"), []).append(tensor)
+        groups.setdefault(is_divided(tensor), []).append(tensor)
     return list(groups.values())
 
 

@@ -57,7 +57,7 @@ class Result:
         firing_rate: of the best weights on the test set: module name of the neuron layer -> [0, 1].
         train_images_per_s: over all ranks, data included.
         test_images_per_s: likewise.
-        others: likewise of the best of further weights: name ("ema") -> (test accuracy, epoch).
+        others: the best of further weights by name ("ema"): accuracy on the test set in [0, 1], and its epoch, from 1.
         energy: operations and energy of the best weights; None: not asked for, or nothing could be counted.
     """
 

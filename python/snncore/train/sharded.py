@@ -21,7 +21,17 @@ from ..errors import ConfigError
 from .distributed import Ranks
 from .recompute import parts_of
 
-__all__ = ["average_replicated", "check_fsdp", "held", "is_sharded", "like", "optimizer_like", "shard", "whole"]
+__all__ = [
+    "average_replicated",
+    "check_fsdp",
+    "held",
+    "is_divided",
+    "is_sharded",
+    "like",
+    "optimizer_like",
+    "shard",
+    "whole",
+]
 
 
 def check_fsdp(amp: str, compiles: bool) -> None:
@@ -80,12 +90,13 @@ def is_sharded(net: nn.Module) -> bool:
 def held(net: nn.Module) -> tuple[int, int]:
     """Return how many parameters this rank holds of a sharded ``net`` between two steps, and how many there are."""
     parameters = list(net.parameters())
-    mine: list[Any] = [p.to_local() if hasattr(p, "to_local") else p for p in parameters]
+    mine: list[Any] = [p.to_local() if is_divided(p) else p for p in parameters]  # type: ignore[attr-defined]
     return sum(int(p.numel()) for p in mine), sum(p.numel() for p in parameters)
 
 
-def _divided(value: object) -> bool:
-    return hasattr(value, "full_tensor")  # DTensor
+def is_divided(value: object) -> bool:
+    """Return whether ``value`` is a tensor of which each rank has a part."""
+    return hasattr(value, "full_tensor")  # DTensor, which takes a second to import
 
 
 @torch.no_grad()
@@ -94,7 +105,7 @@ def average_replicated(net: nn.Module, ranks: int) -> None:
 
     One without a gradient on every rank stays without; one without on some counts as 0 there.
     """
-    own = [p for p in net.parameters() if p.requires_grad and not _divided(p)]
+    own = [p for p in net.parameters() if p.requires_grad and not is_divided(p)]
     if not own:
         return
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in own]
@@ -117,7 +128,7 @@ def whole(tree: Any) -> Any:
         return {key: whole(value) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
         return type(tree)(whole(value) for value in tree)
-    return tree.full_tensor().cpu() if _divided(tree) else tree
+    return tree.full_tensor().cpu() if is_divided(tree) else tree
 
 
 def like(values: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,7 +142,7 @@ def like(values: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _like(value: Any, own: Any) -> Any:
-    if not _divided(own) or _divided(value) or not isinstance(value, Tensor) or value.shape != own.shape:
+    if not is_divided(own) or is_divided(value) or not isinstance(value, Tensor) or value.shape != own.shape:
         return value
     from torch.distributed.tensor import distribute_tensor
 

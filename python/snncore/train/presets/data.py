@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["CIFAR10_MEAN", "CIFAR10_STD", "DATA", "IMAGENET_MEAN", "IMAGENET_STD"]
+from ...data.transform import IMAGENET_MEAN, IMAGENET_STD
 
-IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+__all__ = ["CIFAR10_MEAN", "CIFAR10_STD", "DATA"]
+
 # of the pixels of the training set; the deviations 0.2023, 0.1994, 0.2010 found in many scripts are of something else
 CIFAR10_MEAN, CIFAR10_STD = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]
 
@@ -28,8 +29,8 @@ DATA: dict[str, dict[str, Any]] = {
             "flip": 0.5,
             "auto_augment": "ta_wide",
             "random_erase": 0.1,
-            "mean": IMAGENET_MEAN,
-            "std": IMAGENET_STD,
+            "mean": list(IMAGENET_MEAN),
+            "std": list(IMAGENET_STD),
         }
     },
 }
