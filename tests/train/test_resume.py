@@ -284,6 +284,21 @@ def test_what_alters_training_cannot_change(finished, capsys, typed, named):
     assert {path.name: path.read_bytes() for path in finished.iterdir()} == before
 
 
+def test_a_run_from_before_a_setting_goes_on_with_its_default(finished, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "run")
+    last = tmp_path / "run" / "last.pt"
+    content = torch.load(last, weights_only=True)
+    del content["config"]["data"]["flip"], content["config"]["train"]["compile"]
+    torch.save(content, last)
+    kept = (tmp_path / "run" / "config.yaml").read_text().splitlines()
+    fewer = [line for line in kept if line.split(":")[0].strip() not in ("flip", "compile")]
+    assert len(fewer) == len(kept) - 2
+    (tmp_path / "run" / "config.yaml").write_text("\n".join(fewer))
+    assert main(["--resume", str(last), "--flip", "0.5"]) == 2
+    assert "data.flip (0.0 -> 0.5)" in capsys.readouterr().err
+    assert main(["--resume", str(last)]) == 0
+
+
 def test_what_may_change_may(finished, tmp_path):
     typed = ["--device", "cpu", "--threads", "1", "--engine", "torch", "--output-dir", str(tmp_path), "--name", "other"]
     typed += ["--workers", "1"]

@@ -19,7 +19,7 @@ from snncore.errors import ArgumentError, ConfigError, UnknownNameError
 from snncore.model import spiking_resnet
 from snncore.train import Trainer
 from snncore.train import trainer as train_classify
-from snncore.train.arguments import changes
+from snncore.train.arguments import changes, completed
 from snncore.train.trainer_task import _parts
 
 # From SpikingJelly's documentation, spikingjelly.activation_based.model.train_imagenet_example; only its imports are
@@ -317,6 +317,21 @@ def test_every_published_argument_is_there_with_its_default():
     assert found["workers"] is None  # theirs is 16, whatever the machine
     assert {"amp", "grad_accum", "val_split", "engine", "compile", "deterministic", "set"} <= found.keys()
     assert Trainer().get_args_parser().parse_args(["--local-rank=0", "-j", "2", "--wd", "1e-4"]).local_rank == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "amp"),
+    [
+        ([], "fp16"),
+        (["--parallel", "fsdp"], "bf16"),
+        (["--parallel", "fsdp", "--amp", "fp16"], "fp16"),
+        (["--disable-amp"], "off"),
+        (["--device", "cpu"], "off"),
+    ],
+)
+def test_the_default_of_mixed_precision_is_one_that_can_be(monkeypatch, typed, amp):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert completed(Trainer().get_args_parser().parse_args(typed)).amp == amp
 
 
 def test_set_wins_and_keeps_its_type(tmp_path):

@@ -76,7 +76,10 @@ ARGUMENTS: dict[tuple[str, ...], dict[str, Any]] = {
     ("--disable-amp",): {**FLAG, "help": "as --amp off"},
     ("--local_rank", "--local-rank"): _arg(None, int, "accepted; torchrun says it", dest="local_rank"),
     ("--disable-uda",): {**FLAG, "help": "as --no-deterministic"},
-    ("--amp",): _arg(None, str, "mixed precision; default: fp16 on CUDA, else off", choices=("off", "fp16", "bf16")),
+    ("--amp",): _arg(
+        None, str, "mixed precision; default on CUDA: fp16, with --parallel fsdp bf16; else off",
+        choices=("off", "fp16", "bf16"),
+    ),
     ("--grad-accum",): _arg(1, int, "work each batch off in so many parts"),
     ("--val-split",): _arg(0.0, float, "share of the training set on which the best weights are chosen"),
     ("--shuffle",): {
@@ -172,7 +175,8 @@ def completed(args: argparse.Namespace) -> argparse.Namespace:
     if args.disable_amp:
         args.amp = "off"
     elif args.amp is None:
-        args.amp = "fp16" if on_gpu else "off"
+        half = "bf16" if args.parallel == "fsdp" else "fp16"  # a net that is divided cannot have fp16
+        args.amp = half if on_gpu else "off"
     args.deterministic = args.deterministic and not args.disable_uda
     return args
 
