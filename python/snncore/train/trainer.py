@@ -71,6 +71,7 @@ from .optim import make_optimizer
 from .report import Result
 from .stop import StopSignal
 from .task import Plan
+from .trainer_check import check_arguments, run_folder
 from .trainer_task import TrainerTask
 
 __all__ = ["Trainer"]
@@ -202,22 +203,28 @@ class Trainer:
             DistributedError: another rank failed.
         """
         args = completed(args)
-        base = Path(args.output_dir).expanduser() / self.get_tb_logdir_name(args)
+        check_arguments(args)
+        base = run_folder(type(self).__name__, args, self.get_tb_logdir_name(args))
         if args.print_logdir:
             print(base)
             return None
         with connected(args.device, args.rank_timeout) as ranks:
             device = _set_up(args, ranks)
-            if args.clean and ranks.first:
-                shutil.rmtree(base, ignore_errors=True)
             settings = settings_of(args)
             resumed = ranks.from_first(lambda: _found(args, base, settings))
             sets = self.load_data(args)
             task = TrainerTask(self, args, sets, device, ranks, settings)
             if args.test_only:
                 return _tested(task, ranks, resumed, base)
-            path = resumed.parent if resumed else ranks.from_first(lambda: folder.make_folder(base.parent, base.name))
+            path = resumed.parent if resumed else ranks.from_first(lambda: _new_folder(base, args.clean))
             return Loop(task, _plan(args, ranks), ranks, path, resumed).go()
+
+
+def _new_folder(base: Path, clean: bool) -> Path:
+    """Return the folder of a new run, whose settings are in order by now: only then is an old one deleted for it."""
+    if clean:
+        shutil.rmtree(base, ignore_errors=True)
+    return folder.make_folder(base.parent, base.name)
 
 
 def _set_up(args: Namespace, ranks: Ranks) -> torch.device:

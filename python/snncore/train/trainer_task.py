@@ -31,6 +31,7 @@ from .report import in_words
 from .sharded import check_fsdp, is_sharded, shard
 from .shares import check_repeats, set_batches
 from .task import Batch, Task, main_class, top, widened
+from .trainer_check import checked_input, checked_loss, checked_optimizer, checked_scheduler, checked_scores
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -66,8 +67,9 @@ class TrainerTask(Task):
         groups = parameter_groups(
             self.net, OptimConfig(weight_decay=args.weight_decay, norm_weight_decay=args.norm_weight_decay)
         )
-        self.optimizer = trainer.set_optimizer(args, groups)
-        self.scheduler = trainer.set_lr_scheduler(args, self.optimizer)
+        self.who = type(trainer).__name__
+        self.optimizer = checked_optimizer(self.who, trainer.set_optimizer(args, groups))
+        self.scheduler = checked_scheduler(self.who, trainer.set_lr_scheduler(args, self.optimizer))
         self.average = self._average()
 
     def _net(self, ranks: Ranks) -> nn.Module:
@@ -136,30 +138,26 @@ class TrainerTask(Task):
             even=is_sharded(self.net),
         )
 
-    def _output(self, model: nn.Module, x: Tensor, prepare: Callable[[Namespace, Tensor], Tensor]) -> Tensor:
+    def _output(self, model: nn.Module, x: Tensor, hook: str) -> Tensor:
         with mixed_precision(self.args.amp, x.device):
-            y = self.trainer.process_model_output(self.args, model(prepare(self.args, x)))
+            given = checked_input(self.who, hook, getattr(self.trainer, hook)(self.args, x))
+            y = self.trainer.process_model_output(self.args, model(given))
         reset_net(self.net)
-        if not isinstance(y, Tensor) or y.dim() != 2 or len(y) != len(x):
-            got = list(y.shape) if isinstance(y, Tensor) else type(y).__name__
-            raise ArgumentError(
-                f"{type(self.trainer).__name__}.process_model_output: must return scores [{len(x)}, classes], got "
-                f"{got}; take the mean over the time steps, y.mean(0), of a multi-step net"
-            )
-        return y
+        return checked_scores(self.who, y, len(x), self.classes)
 
     def train_output(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return the scores, [B, classes]."""
-        return self._output(model, x, self.trainer.preprocess_train_sample)
+        return self._output(model, x, "preprocess_train_sample")
 
     def test_output(self, x: Tensor) -> Tensor:
         """Return likewise."""
-        return self._output(self.net, x, self.trainer.preprocess_test_sample)
+        return self._output(self.net, x, "preprocess_test_sample")
 
     def train_loss(self, output: Tensor, label: Tensor) -> Tensor:
         """Return the trainer's loss, in float32 at least."""
         output = output if output.dtype == torch.float64 else output.float()
-        return self.trainer.loss(self.args, output, widened(label, output.shape[1]))
+        label = widened(label, output.shape[1])
+        return checked_loss(self.who, lambda: self.trainer.loss(self.args, output, label), label)
 
     def test_loss(self, output: Tensor, label: Tensor) -> Tensor:
         """Return the same."""
