@@ -68,6 +68,7 @@ def _run(argv: Sequence[str] | None) -> int:
     from ..ops import build_info  # isort: skip
     from ..config import dump_yaml, flatten, load_yaml
     from ..train import Config, fit, resolve
+    from ..train.without_effect import TYPED
     from .flags import Parser, add_flags, typed
 
     parser = Parser(prog="snncore-train", description=_DESCRIPTION, epilog=_EPILOG, add_help=False)
@@ -91,7 +92,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return 0
 
     layers = [(found.config, load_yaml(found.config))] if found.config else []
-    merged = resolve([*layers, ("command line", typed(found, found.set))])
+    merged = resolve([*layers, (TYPED, typed(found, found.set))])
     if found.show_config:
         print(dump_yaml(merged.config, merged.sources), end="")
         return 0

@@ -35,6 +35,7 @@ from .schedule import learning_rate, set_learning_rate
 from .sharded import check_fsdp, is_sharded, shard
 from .shares import check_repeats, set_batches
 from .task import Batch, Plan, Task, main_class, top, widened
+from .without_effect import without_effect
 
 __all__ = ["ConfigTask", "fit"]
 
@@ -196,7 +197,8 @@ class ConfigTask(Task):
 
     def opening(self, path: Path, resumed: Path | None, at: Position, ranks: Ranks) -> Iterator[str]:
         """Say what the run is made of."""
-        return report.opening(self.config, self.machine, self.parts, self.net, path, resumed, at, ranks)
+        yield from report.opening(self.config, self.machine, self.parts, self.net, path, resumed, at, ranks)
+        yield from without_effect(self.config, self.sources or {}, ranks.size, resumed and resumed.parent)
 
     def after_step(self, at: Position) -> None:
         """Move the averaged weights."""
