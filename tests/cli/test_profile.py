@@ -132,6 +132,7 @@ SLIPS = [
     (["{run}", "--jsn", "x"], ["--jsn", "did you mean --json?"]),
     (["{run}", "--json", "/nowhere/at/all/p.json"], ["--json", "a folder that is there"]),
     (["{run}", "--html", "{run}"], ["--html", "must be a file"]),
+    (["{run}", "--json", "p", "--html", "./p"], ["--json, --html", "must be two files", "'p'"]),
 ]
 
 

@@ -63,6 +63,10 @@ def _run(argv: Sequence[str] | None) -> int:
                 f"--json, --html: must be a file in a folder that is there, got {typed!r}; make the folder, or choose "
                 "another name"
             )
+    if len({path.resolve() for _, path in files}) < len(files):
+        raise ConfigError(
+            f"--json, --html: must be two files, got {found.json!r} for both; choose another name for one"
+        )
     saved = load(found.checkpoint, found.dataset, found.data_root, found.device, found.threads)
     energy = saved.config.energy
     result = profile(
