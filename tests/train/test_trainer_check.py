@@ -82,6 +82,7 @@ def test_a_hook_that_returns_something_else_is_named(case, tmp_path):
 ARGUMENTS = {  # what was typed -> what is told
     ("--epochs", "0"): "epochs (--epochs): must be at least 1, got 0",
     ("-b", "0"): "batch_size (--batch-size): must be at least 1, got 0",
+    ("-j", "100000"): "data.workers (--workers): must be at most",
     ("-j", "-1"): "workers (--workers): must be at least 0, got -1",
     ("--set", "lr=fast"): "lr (--lr): must be a number, got 'fast'",
     ("--set", "epochs=1.5"): "epochs (--epochs): must be a whole number, got 1.5",

@@ -25,7 +25,17 @@ from .augment import check_images, make_transforms
 from .config import Config, DataConfig, ModelConfig, NeuronConfig, TrainConfig
 from .distributed import Ranks
 
-__all__ = ["Machine", "Parts", "absolute", "build_net", "check_sizes", "find_device", "load_parts", "set_up_process"]
+__all__ = [
+    "Machine",
+    "Parts",
+    "absolute",
+    "build_net",
+    "check_sizes",
+    "check_workers",
+    "find_device",
+    "load_parts",
+    "set_up_process",
+]
 
 
 @dataclass(frozen=True)
@@ -70,8 +80,8 @@ def find_device(name: str, ranks: Ranks) -> torch.device:
     if ranks.size > 1 and name.startswith("cuda"):
         if ":" in name:
             raise ConfigError(
-                f"train.device: must be auto, cpu or cuda for {ranks.size} ranks, each of which takes the GPU of its "
-                f"own number, got {name!r}; choose the GPUs by CUDA_VISIBLE_DEVICES"
+                f"train.device (--device): must be auto, cpu or cuda for {ranks.size} ranks, each of which takes the "
+                f"GPU of its own number, got {name!r}; choose the GPUs by CUDA_VISIBLE_DEVICES"
             )
         name = f"cuda:{ranks.local_rank}"
     do = "use auto, cpu, or cuda where there is one"
@@ -80,7 +90,9 @@ def find_device(name: str, ranks: Ranks) -> torch.device:
         torch.empty(1, device=device).sum().item()  # a device that exists in name only fails here
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ConfigError(f"train.device: must be a device of this machine, got {name!r} ({reason}); {do}") from None
+        raise ConfigError(
+            f"train.device (--device): must be a device of this machine, got {name!r} ({reason}); {do}"
+        ) from None
     return device
 
 
@@ -93,6 +105,7 @@ def load_parts(config: DataConfig, seed: int, device: torch.device) -> Parts:
         ConfigError: it needs a folder and none is given, the split leaves one part empty, or a transform cannot be.
         DataError: files are absent or damaged.
     """
+    check_workers(config.workers)
     for_training, for_evaluation = make_transforms(config)
     try:
         train, test = load(config.name, config.root, verify=config.verify)
@@ -107,6 +120,17 @@ def load_parts(config: DataConfig, seed: int, device: torch.device) -> Parts:
         _ready(train, for_training, device), val and _ready(val, for_evaluation, device),
         _ready(test, for_evaluation, device),
     )  # fmt: skip
+
+
+def check_workers(workers: int | None) -> None:
+    """Raise ConfigError for so many worker processes that the machine would stand still."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    most = max(64, 16 * cpus)
+    if workers is not None and workers > most:
+        raise ConfigError(
+            f"data.workers (--workers): must be at most {most} with {cpus} CPUs, got {workers}; leave it out for as "
+            "many as suit them"
+        )
 
 
 def _ready(part: Dataset, transform: Transform | None, device: torch.device) -> Dataset:
@@ -152,8 +176,8 @@ def _model_args(c: ModelConfig, takes: set[str], in_shape: tuple[int, int, int],
     for name, value, needs in (("channels", c.channels, "channels"), ("hidden", c.hidden, "sizes")):
         if value is not None and needs not in takes:
             raise ConfigError(
-                f"model.{name}: must be left out for {c.name}, which has none, got {value!r}; drop it or choose "
-                "another model"
+                f"model.{name} (--{name}): must be left out for {c.name}, which has none, got {value!r}; drop it or "
+                "choose another model"
             )
     if c.channels is not None:
         args["channels"] = c.channels
@@ -163,7 +187,9 @@ def _model_args(c: ModelConfig, takes: set[str], in_shape: tuple[int, int, int],
 def _surrogate(c: NeuronConfig) -> Surrogate:
     if c.surrogate is None:  # with the numbers that suit its arguments, such as its levels
         if c.alpha is not None:
-            raise ConfigError(f"neuron.alpha: must be left out for the neuron's own surrogate, got {c.alpha}; name one")
+            raise ConfigError(
+                f"neuron.alpha (--alpha): must be left out for the neuron's own surrogate, got {c.alpha}; name one"
+            )
         own: Surrogate = lookup(NEURONS, c.name, "neuron.name")(**c.args).surrogate_function
         return own
     surrogate = lookup(SURROGATES, c.surrogate, "neuron.surrogate")
@@ -171,8 +197,8 @@ def _surrogate(c: NeuronConfig) -> Surrogate:
         return surrogate()
     if "alpha" not in {item.name for item in fields(surrogate)}:
         raise ConfigError(
-            f"neuron.alpha: must be left out for {c.surrogate}, which has none, got {c.alpha}; drop it or choose "
-            "another surrogate"
+            f"neuron.alpha (--alpha): must be left out for {c.surrogate}, which has none, got {c.alpha}; drop it or "
+            "choose another surrogate"
         )
     return surrogate(alpha=c.alpha)  # type: ignore[call-arg]
 

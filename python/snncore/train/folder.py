@@ -46,7 +46,9 @@ def new_folder(config: Config) -> Path:
     """Make and return a folder that did not exist before, in ``train.output_dir``."""
     c = config.train
     if c.name is not None and (Path(c.name).name != c.name or c.name in (".", "..")):
-        raise ConfigError(f"train.name: must be the name of one folder, got {c.name!r}; give its place by --output-dir")
+        raise ConfigError(
+            f"train.name (--name): must be the name of one folder, got {c.name!r}; give its place by --output-dir"
+        )
     base = c.name or f"{config.data.name}_{config.model.name}_{config.neuron.name}_T{config.model.T}"
     return make_folder(Path(c.output_dir).expanduser(), base)
 
@@ -63,12 +65,13 @@ def make_folder(parent: Path, base: str) -> Path:
             if not path.is_dir():  # then it is one of its parents that is in the way, or a file of this name
                 blocked = path if path.exists() else path.parent
                 raise ConfigError(
-                    f"train.output_dir: must be a folder, got the file {blocked}; choose another"
+                    f"train.output_dir (--output-dir): must be a folder, got the file {blocked}; choose another"
                 ) from None
             number += 1
         except OSError as error:
             raise ConfigError(
-                f"train.output_dir: must be writable, got {str(path.parent)!r} ({error.strerror}); choose another"
+                f"train.output_dir (--output-dir): must be writable, got {str(path.parent)!r} ({error.strerror}); "
+                "choose another"
             ) from None
 
 
@@ -113,8 +116,8 @@ def find(config: Config) -> Path | None:
         path = path / LAST
     if not path.is_file():
         raise ConfigError(
-            f"train.resume: must be auto, the folder of a run or a checkpoint, got {asked!r} and {path} is not there; "
-            "check the path"
+            f"train.resume (--resume): must be auto, the folder of a run or a checkpoint, got {asked!r} and {path} is "
+            "not there; check the path"
         )
     return path
 
@@ -147,8 +150,8 @@ def check_unchanged(path: Path, content: Mapping[str, Any], config: Config) -> N
             cosine = config.optim.scheduler == "cosine"
             why = f" ({'the cosine schedule spans' if cosine else 'the decay of --model-ema is made for'} all epochs)"
         raise ConfigError(
-            f"train.resume: must keep the settings that {path} was trained with, got other {listed}{why}; leave them "
-            "out, or start a new run without --resume"
+            f"train.resume (--resume): must keep the settings that {path} was trained with, got other {listed}{why}; "
+            "leave them out, or start a new run without --resume"
         )
 
 

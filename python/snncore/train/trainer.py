@@ -59,7 +59,7 @@ from ..registry import lookup
 from . import checkpoint, folder
 from .arguments import add_arguments, changes, completed, settings_of
 from .augment import make_transforms
-from .build import find_device
+from .build import check_workers, find_device
 from .compiling import compile_net, readable
 from .config import OptimConfig
 from .data_config import DataConfig
@@ -204,6 +204,7 @@ class Trainer:
         """
         args = completed(args)
         check_arguments(args)
+        check_workers(args.workers)
         base = run_folder(type(self).__name__, args, self.get_tb_logdir_name(args))
         if args.print_logdir:
             print(base)
