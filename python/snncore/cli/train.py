@@ -42,8 +42,9 @@ a run writes into a new folder: config.yaml, log.txt, metrics.jsonl, last.pt, be
 too, the best averaged weights) and TensorBoard files.
 Ctrl-C ends it after the step at hand (exit code 130); --resume FOLDER then goes on as if it had never stopped,
 and likewise after a crash. Resuming keeps the settings; only these may be changed: device, threads, engine, how
-it is computed (--compile, --checkpoint-activations, --parallel, the number of ranks), data root, workers, names and
-places, and the number of epochs unless the schedule is cosine or weights are averaged (--model-ema).
+it is computed (--compile, --checkpoint-activations, --parallel, the number of ranks), data root, workers, which
+checkpoints are kept, how energy is counted, and the number of epochs unless the schedule is cosine or weights are
+averaged (--model-ema). The folder stays.
 """
 
 
