@@ -17,8 +17,7 @@
 //   spike_count    x [rows * lanes] -> int64 [rows, 6]: non-zero elements, sum |x|, both weighted by fan_out [period],
 //                  non-zero elements weighted by fan_eff [period], flags of the values. period divides lanes.
 //   spike_count_out  the same, written to the elements of `out`, int64, from `start` on. counted, int64 [rows]: the
-//   ones
-//                  in every row, where they are known and all else is zero; x is then not read.
+//                  ones of every row, where they are known and all else is zero; x is then not read.
 //   overlap_count  left [batch, M, K], right [batch, N, K] -> int64 [batch, 3]: pairs of non-zeros that meet in
 //                  left @ right^T, non-zero elements of left, of right.
 #include <torch/csrc/stable/library.h>
