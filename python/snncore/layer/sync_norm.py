@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor, distributed, nn
 from .base import StepShape
 from .norm import TimeBatchNorm
 
-__all__ = ["SyncBatchNorm", "convert_sync_batchnorm"]
+__all__ = ["SyncBatchNorm", "convert_sync_batchnorm", "without_statistics"]
 
 
 class SyncBatchNorm(TimeBatchNorm, nn.SyncBatchNorm):
@@ -22,6 +24,7 @@ class SyncBatchNorm(TimeBatchNorm, nn.SyncBatchNorm):
     ``eval()``, it is the plain batch norm.
     """
 
+    _counts = True  # x enters the statistics
     step_shape = StepShape("B, C, *", 2, None)
 
     def forward(self, x: Tensor) -> Any:
@@ -38,6 +41,12 @@ class SyncBatchNorm(TimeBatchNorm, nn.SyncBatchNorm):
         group = self._group()
         if not own or not self.training or group is None:
             return super().normalise(x, mean, var, own, momentum)
+        if not self._counts:
+            # The others wait for this process in forward and in backward, for x and for the weights.
+            return x * 0 + self._over(x[:0], mean, var, momentum, group).sum()
+        return self._over(x, mean, var, momentum, group)
+
+    def _over(self, x: Tensor, mean: Tensor | None, var: Tensor | None, momentum: float, group: Any) -> Tensor:
         weight, bias = self.gain(x), self.bias
         if x.device.type == "cuda":
             from torch.nn.modules._functions import SyncBatchNorm as Kernels
@@ -54,6 +63,22 @@ class SyncBatchNorm(TimeBatchNorm, nn.SyncBatchNorm):
             return None
         group = self.process_group or distributed.group.WORLD
         return group if distributed.get_world_size(group) > 1 else None
+
+
+@contextlib.contextmanager
+def without_statistics(net: nn.Module) -> Iterator[None]:
+    """Let a process without samples compute something with ``net`` all the same, forward and backward.
+
+    Within the block its input enters the statistics of no `SyncBatchNorm` of ``net``, whose outputs are zeros.
+    """
+    norms = [module for module in net.modules() if isinstance(module, SyncBatchNorm)]
+    for norm in norms:
+        norm._counts = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm._counts = True
 
 
 def _over_group(

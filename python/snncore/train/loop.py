@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ..errors import CheckpointError, SnncoreError
+from ..layer.sync_norm import without_statistics
 from ..metric import FiringRate
 from ..metric.sop import Report
 from . import checkpoint, folder, report
@@ -152,17 +153,18 @@ class Loop:
 
     def train_step(self, batch: Batch) -> None:
         """Take one step of the optimiser: the gradient is that of the mean loss over the whole batch of all ranks."""
+        task = self.task
         number = parts_of_batch(batch.total, self.plan.grad_accum, self.ranks.size)
         parts = zip(batch.x.tensor_split(number), batch.label.tensor_split(number), strict=True)
         for i, (x, label) in enumerate(parts):
             count = min(len(label), batch.count)
-            with self.stepper.part(is_last=i == number - 1):
-                output = self.task.train_output(self.model, x)
-                loss = self.task.train_loss(output, label)
+            with self.stepper.part(is_last=i == number - 1), nullcontext() if count else without_statistics(task.net):
+                output = task.train_output(self.model, x)
+                loss = task.train_loss(output, label)
                 # ranks are averaged, but may have different numbers of samples
                 self.stepper.backward(loss * (count * self.ranks.size / batch.total))
             if count:
-                self.position.add(loss.detach(), self.task.correct(output.detach(), label), count)  # no waiting
+                self.position.add(loss.detach(), task.correct(output.detach(), label), count)  # no waiting
         self.stepper.step()
 
     def end_epoch(self) -> None:
