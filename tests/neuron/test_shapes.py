@@ -152,8 +152,16 @@ def test_strides_of_x(dtype):
             plain = evaluate(row.make(dtype), x_seq.contiguous().clone())
             got = evaluate(row.make(dtype), x_seq)
             for key in plain:
+                kept = "channels last" in what  # the order of x stays
+                if kept and key.startswith("grad.") and got[key].dim() < 2:  # a sum over lanes, in that order
+                    rtol = 1e-13 if dtype == torch.float64 else 1e-6
+                    torch.testing.assert_close(
+                        got[key], plain[key], rtol=rtol, atol=0, msg=f"{row.name}, {what}: {key}"
+                    )
+                    continue
                 assert torch.equal(got[key], plain[key]), f"{row.name}, {what}: {key}"
-                assert key.startswith("grad.") or got[key].is_contiguous(), f"{row.name}, {what}: {key}"
+                in_order = got[key].movedim(-3, -1) if kept and got[key].dim() > 3 else got[key]
+                assert key.startswith("grad.") or in_order.is_contiguous(), f"{row.name}, {what}: {key}"
 
 
 def backwards(g):

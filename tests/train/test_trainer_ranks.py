@@ -16,7 +16,8 @@ from trainer_run import SmallTrainer
 
 pytestmark = pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="torch has no gloo")
 
-# 9 images to learn from in batches of 4, the last of 1, for which rank 1 has a stand-in; 5 to test on, the last of them on one rank only.
+# 9 images to learn from in batches of 4, the last of 1, for which rank 1 has a stand-in; 5 to test on, the last of them
+# on one rank only.
 # Augmentation is drawn for each sample, mixtures for each rank's batch: without these.
 COMMON = [
     *("--epochs", "2", "--lr-warmup-epochs", "0", "--mixup-alpha", "0", "--cutmix-alpha", "0", "--sync-bn"),
