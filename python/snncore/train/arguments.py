@@ -15,7 +15,7 @@ import torch
 from ..config import parse_yaml
 from ..errors import ConfigError
 
-__all__ = ["ARGUMENTS", "MAY_CHANGE", "add_arguments", "changes", "completed", "settings_of", "without_effect"]
+__all__ = ["ARGUMENTS", "MAY_CHANGE", "NAMED", "add_arguments", "changes", "completed", "settings_of", "without_effect"]
 
 FLAG = {"action": "store_true"}
 
@@ -110,11 +110,12 @@ ARGUMENTS: dict[tuple[str, ...], dict[str, Any]] = {
     },
 }  # fmt: skip
 
-# name in the parsed arguments -> default
-_DEFAULTS = {
-    told.get("dest") or max(flags, key=len).lstrip("-").replace("-", "_"): told.get("default", False)
+# name in the parsed arguments -> (longest flag, what argparse is told of it); and -> default
+NAMED: dict[str, tuple[str, dict[str, Any]]] = {
+    told.get("dest") or max(flags, key=len).lstrip("-").replace("-", "_"): (max(flags, key=len), told)
     for flags, told in ARGUMENTS.items()
 }
+_DEFAULTS = {name: told.get("default", False) for name, (_, told) in NAMED.items()}
 
 # those that may differ when a run goes on
 MAY_CHANGE = frozenset(

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..errors import ArgumentError, ConfigError
-from .arguments import ARGUMENTS
+from .arguments import NAMED
 
 __all__ = [
     "check_arguments",
@@ -27,15 +27,9 @@ __all__ = [
 _LEAST = {"batch_size": 1, "epochs": 1, "grad_accum": 1, "workers": 0, "seed": 0, "start_epoch": 0}
 
 
-def _named() -> dict[str, tuple[str, dict[str, Any]]]:
-    """Return attribute of the parsed arguments -> (longest flag, what argparse is told of it)."""
-    longest = {max(flags, key=len): told for flags, told in ARGUMENTS.items()}
-    return {told.get("dest") or flag.lstrip("-").replace("-", "_"): (flag, told) for flag, told in longest.items()}
-
-
 def check_arguments(args: Namespace) -> None:
     """Raise ConfigError if a value is not of its kind (``--set`` and programs may bring any) or below its least."""
-    for key, (flag, told) in _named().items():
+    for key, (flag, told) in NAMED.items():
         value, kind = getattr(args, key), told.get("type")
         if kind not in (int, float) or value is None:
             continue
